@@ -1,0 +1,102 @@
+"""What each key may hold. Defaults stand in base.yaml alone, so that a key missing there is an error here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+DataName = Literal["cuhk_pedes", "icfg_pedes", "rstpreid", "custom", "demo"]
+
+
+class Section(BaseModel):
+    """Unknown keys and values of another type are errors; nothing is converted but whole numbers to floats."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+class Data(Section):
+    name: DataName
+    root: str
+
+
+class Captions(Section):
+    dir: str
+
+
+class Captioner(Section):
+    backend: Literal["palette"]
+    rewriter: Literal["rules"]
+    concurrency: Count
+
+
+class Model(Section):
+    preset: Literal["tiny", "base", "large"]
+    init: str | None
+    vocab: str | None
+    image_size: Annotated[list[Count], Field(min_length=2, max_length=2)] | None
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    fuse_padding: bool
+    checkpointed_blocks: Whole
+    offload: bool
+
+
+class Cluster(Section):
+    k1: Count
+    k2: Count
+    eps: Positive | Literal["auto"]
+    freeze_eps: bool
+    min_samples: Count
+    metric: Literal["precomputed", "rows"]
+    source_name: DataName | None
+    source_root: str | None
+    source_weight: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Train(Section):
+    rounds: Count
+    epochs: Count
+    warmup_epochs: Whole
+    restart: bool
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Positive
+    ramp_steps: Whole
+    weight_decay: Annotated[float, Field(ge=0)]
+    paraphrase: Share
+    augment: Literal["published", "light"]
+    clip_norm: Positive | None
+    workers: Whole
+    log_every: Count
+    seed: Whole
+
+
+class Eval(Section):
+    select: Literal["val", "test", "last"]
+    select_by: Literal["R1", "mAP"]
+    select_k: Whole
+    msm_weight: Share
+    k_test: Whole
+    batch_size: Count
+    examples: Whole
+
+
+class Run(Section):
+    dir: str
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+
+
+class Config(Section):
+    """A resolved config: every key of base.yaml, checked."""
+
+    data: Data
+    captions: Captions
+    captioner: Captioner
+    model: Model
+    cluster: Cluster
+    train: Train
+    eval: Eval
+    run: Run
