@@ -1,0 +1,1 @@
+"""What is differentiable: the dual encoder, the fusion encoder, the losses."""

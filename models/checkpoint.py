@@ -1,0 +1,134 @@
+"""Weights from disk: released checkpoints, BLIP's files and our own, never unpickled."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from models.sizes import Sizes
+from utils.errors import UserError
+
+# What BLIP's and the released files carry beside the model: momentum copies, queues, the text decoder, a temperature,
+# a head that nothing uses, and buffers that are counted up anew.
+_IGNORED = re.compile(
+    r"^(visual_encoder_m|text_encoder_m|vision_proj_m|text_proj_m|text_decoder|itm_local_head)\."
+    r"|^(image_queue|text_queue|ptr_queue|queue_ptr|idx_queue|temp)$"
+    r"|^text_encoder\.embeddings\.(position_ids|token_type_ids)$"
+    r"|^text_encoder\.(pooler|cls)\."
+)
+# What a file may lack: BLIP has no fusion encoder and no clusters, and only ours keeps the zero token-type embedding.
+_OPTIONAL = re.compile(
+    r"^(image_cross_model|cross_proj|classifier)\.|^text_encoder\.embeddings\.token_type_embeddings\."
+)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a `.pth` file with `weights_only`.
+
+    Raises:
+        UserError: the file is missing, no checkpoint, cut short, or would have to run code to be read.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"checkpoint {path} is missing") from None
+    except IsADirectoryError:
+        raise UserError(f"checkpoint {path} is a folder, not a file") from None
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise UserError(
+                f"checkpoint {path} is refused: it holds pickled Python objects, and reading those runs whatever code "
+                "they name; save its tensors alone"
+            ) from None
+        raise UserError(f"checkpoint {path} is not a PyTorch checkpoint, or it was cut short: fetch it again") from None
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"checkpoint {path} cannot be read ({reason}): fetch it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"checkpoint {path} holds no state dict")
+    return content
+
+
+def read_model(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
+    """Read the sizes and the weights of a released checkpoint, of BLIP's model_base(.large).pth, or of one of ours.
+
+    What those files hold beside the model (momentum copies, queues, decoder) is left out, by name.
+
+    Raises:
+        UserError: as `read_checkpoint`, or the file is of another model.
+    """
+    content = read_checkpoint(path)
+    weights = content.get("model", content)
+    if not isinstance(weights, dict) or "visual_encoder.patch_embed.proj.weight" not in weights:
+        raise UserError(f"checkpoint {path} is of another model: it has no visual_encoder.patch_embed.proj.weight")
+    weights = {name: value for name, value in weights.items() if not _IGNORED.search(name)}
+    image = Sizes.from_dict(content["sizes"]).image if "sizes" in content else None
+    return read_sizes(weights, image, path), weights
+
+
+def load_weights(
+    model: nn.Module, weights: dict[str, Tensor], *, trained: Sizes, sizes: Sizes, source: str | Path
+) -> None:
+    """Copy weights into a model of `sizes`, resampling the position embedding from the `trained` grid to its own.
+
+    The fusion encoder and the classifier may be missing, as in BLIP's files: they keep their random start.
+
+    Raises:
+        UserError: names what is missing, unknown or of another shape.
+    """
+    position = "visual_encoder.pos_embed"
+    if position in weights and trained.grid != sizes.grid:
+        resampled = resample_abs_pos_embed(weights[position], list(sizes.grid), list(trained.grid))
+        weights = weights | {position: resampled}
+    own = model.state_dict()
+    missing = sorted(name for name in own if name not in weights and not _OPTIONAL.search(name))
+    unknown = sorted(name for name in weights if name not in own)
+    misshapen = sorted(name for name, value in weights.items() if name in own and value.shape != own[name].shape)
+    for what, names in (("lacks", missing), ("holds unknown", unknown), ("has other shapes of", misshapen)):
+        if names:
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            raise UserError(f"checkpoint {source} {what} {', '.join(names[:8])}{more}: it is of another model")
+    model.load_state_dict(own | weights)
+
+
+def read_sizes(weights: dict[str, Tensor], image: tuple[int, int] | None, path: Path) -> Sizes:
+    """Read a model's sizes off its weights; without `image` the grid of patches is taken as square."""
+    try:
+        patch_embed = weights["visual_encoder.patch_embed.proj.weight"]
+        patches = weights["visual_encoder.pos_embed"].shape[1] - 1
+        words = weights["text_encoder.embeddings.word_embeddings.weight"]
+        positions = weights["text_encoder.embeddings.position_embeddings.weight"]
+        feed_forward = weights["text_encoder.encoder.layer.0.intermediate.dense.weight"]
+        embed = weights["vision_proj.weight"].shape[0]
+    except KeyError as error:
+        raise UserError(f"checkpoint {path} lacks {error.args[0]}: it is of another model") from None
+    patch = patch_embed.shape[-1]
+    if image is None:
+        side = math.isqrt(patches)
+        if side * side != patches:
+            raise UserError(f"checkpoint {path} has {patches} patches, which is no square: its image size is unknown")
+        image = (side * patch, side * patch)
+    return Sizes(
+        image=image,
+        patch=patch,
+        vision_width=patch_embed.shape[0],
+        vision_depth=_depth(weights, r"visual_encoder\.blocks\.(\d+)\."),
+        text_width=words.shape[1],
+        text_depth=_depth(weights, r"text_encoder\.encoder\.layer\.(\d+)\."),
+        text_mlp=feed_forward.shape[0],
+        vocabulary=words.shape[0],
+        positions=positions.shape[0],
+        embed=embed,
+    )
+
+
+def _depth(weights: dict[str, Tensor], pattern: str) -> int:
+    found = (re.match(pattern, name) for name in weights)
+    return 1 + max(int(match.group(1)) for match in found if match)

@@ -1,0 +1,64 @@
+"""The fusion encoder: image tokens look at text tokens, and one block mixes what they saw."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+
+class FusionEncoder(nn.Module):
+    """`ln_post(block(cross_attn(ln_pre_t(v), ln_pre_i(t), ln_pre_i(t))))`, as published.
+
+    The norms' names are the published ones, though `ln_pre_t` norms the image's tokens and `ln_pre_i` the text's.
+    """
+
+    def __init__(self, image_width: int, text_width: int) -> None:
+        super().__init__()
+        heads = image_width // 64
+        other = {} if text_width == image_width else {"kdim": text_width, "vdim": text_width}
+        self.cross_attn = nn.MultiheadAttention(image_width, heads, batch_first=True, **other)
+        self.cross_modal_transformer = nn.Module()
+        self.cross_modal_transformer.resblocks = nn.Sequential(PreNormBlock(image_width, heads))
+        self.ln_pre_t = nn.LayerNorm(image_width)
+        self.ln_pre_i = nn.LayerNorm(text_width)
+        self.ln_post = nn.LayerNorm(image_width)
+
+    def forward(self, image_tokens: Tensor, text_tokens: Tensor, text_mask: Tensor | None = None) -> Tensor:
+        """Fuse image tokens [B, P, Dv] with text tokens [B, L, Dt] into [B, P, Dv].
+
+        `text_mask` [B, L] is 1 on real tokens; None attends to every position, padding included (as published).
+        """
+        keys = self.ln_pre_i(text_tokens)
+        padding = None if text_mask is None else text_mask == 0
+        fused, _ = self.cross_attn(
+            self.ln_pre_t(image_tokens), keys, keys, key_padding_mask=padding, need_weights=False
+        )
+        return self.ln_post(self.cross_modal_transformer.resblocks(fused))
+
+
+class PreNormBlock(nn.Module):
+    """CLIP's transformer block: pre-norm self-attention, then a feed-forward layer with QuickGELU."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.ln_1 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=QuickGELU(), c_proj=nn.Linear(4 * width, width))
+        )
+        self.ln_2 = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, P, D] -> [B, P, D]."""
+        normed = self.ln_1(tokens)
+        tokens = tokens + self.attn(normed, normed, normed, need_weights=False)[0]
+        return tokens + self.mlp(self.ln_2(tokens))
+
+
+class QuickGELU(nn.Module):
+    """`x * sigmoid(1.702 x)`, CLIP's cheap GELU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)

@@ -1,0 +1,7 @@
+"""The three losses of a training step, each a pure function computed in float32."""
+
+from models.losses.id import id_loss
+from models.losses.itc import itc_loss
+from models.losses.itm import hard_negatives, itm_loss
+
+__all__ = ["hard_negatives", "id_loss", "itc_loss", "itm_loss"]

@@ -1,0 +1,146 @@
+"""TSN: a dual encoder, a matching encoder that shares the text's weights, and a fusion encoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import BertTokenizerFast
+
+from models.checkpoint import load_weights, read_model
+from models.fusion import FusionEncoder
+from models.losses import hard_negatives, id_loss, itc_loss, itm_loss
+from models.sizes import Sizes
+from models.text import build_text_encoder
+from models.tokenizer import enc_token_id
+from models.vision import build_vision_encoder
+from utils.errors import UserError
+
+
+class TSN(nn.Module):
+    """Embeds photographs and texts in one space, matches pairs, fuses pairs, and names its parameters as BLIP does.
+
+    Args:
+        sizes: the shape of every weight.
+        enc_token: id of `[ENC]`, which replaces a text's first token when it is matched with an image.
+        classes: pseudo-identities that the classifier tells apart; it changes from round to round.
+        fuse_padding: attend to the padding of a caption when fusing, as published; a caption's fused feature then
+            depends on how far it was padded.
+        checkpointed_blocks, offload: see `build_vision_encoder`.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        enc_token: int,
+        classes: int = 0,
+        fuse_padding: bool = False,
+        dropout: float = 0.1,
+        checkpointed_blocks: int = 0,
+        offload: bool = False,
+    ) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.enc_token = enc_token
+        self.fuse_padding = fuse_padding
+        self.visual_encoder = build_vision_encoder(sizes, checkpointed_blocks=checkpointed_blocks, offload=offload)
+        self.text_encoder = build_text_encoder(sizes, dropout=dropout)
+        self.vision_proj = nn.Linear(sizes.vision_width, sizes.embed)
+        self.text_proj = nn.Linear(sizes.text_width, sizes.embed)
+        self.itm_head = nn.Linear(sizes.text_width, 2)
+        self.image_cross_model = FusionEncoder(sizes.vision_width, sizes.text_width)
+        self.cross_proj = nn.Linear(sizes.vision_width, sizes.embed)
+        self.classifier = nn.Linear(sizes.embed, classes)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        tokenizer: BertTokenizerFast,
+        *,
+        image: tuple[int, int] | None = None,
+        **options: Any,
+    ) -> TSN:
+        """Build the model that a checkpoint's weights describe, and load them.
+
+        Args:
+            path: a released checkpoint, BLIP's model_base.pth or model_large.pth, or one of ours.
+            tokenizer: from `load_tokenizer`, with the vocabulary that the weights were trained with.
+            image: height and width to use; None keeps the checkpoint's own. The position embedding is resampled.
+            options: further keyword arguments of `TSN`.
+
+        Raises:
+            UserError: the file cannot be read without unpickling, is of another model or vocabulary, lacks
+                parameters or holds unknown ones (they are named).
+        """
+        trained, weights = read_model(Path(path))
+        if trained.vocabulary != len(tokenizer):
+            raise UserError(
+                f"checkpoint {path} was made with a vocabulary of {trained.vocabulary} ids, the tokenizer has "
+                f"{len(tokenizer)} ([DEC] and [ENC] included): set model.vocab to the one that it was trained with"
+            )
+        sizes = replace(trained, image=image or trained.image)
+        classes = len(weights["classifier.weight"]) if "classifier.weight" in weights else 0
+        model = cls(sizes, enc_token=enc_token_id(tokenizer), classes=classes, **options)
+        load_weights(model, weights, trained=trained, sizes=sizes, source=path)
+        return model
+
+    def set_classes(self, classes: int) -> None:
+        """Start a new classifier over this many pseudo-identities."""
+        self.classifier = nn.Linear(self.sizes.embed, classes).to(self.cross_proj.weight.device)
+
+    def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode normalised pixels [B, 3, H, W] into tokens [B, P, D] and embeddings [B, 256] of unit length."""
+        tokens = self.visual_encoder(pixels)
+        return tokens, F.normalize(self.vision_proj(tokens[:, 0]), dim=-1)
+
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode token ids [B, L] into tokens [B, L, D] and embeddings [B, 256] of unit length."""
+        tokens = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state
+        return tokens, F.normalize(self.text_proj(tokens[:, 0]), dim=-1)
+
+    def fuse(self, image_tokens: Tensor, text_tokens: Tensor, text_mask: Tensor | None = None) -> Tensor:
+        """Fuse a photograph with its caption into one feature [B, 256], not normalised.
+
+        Without `text_mask` [B, L] the padding is attended to (as published).
+        """
+        return self.cross_proj(self.image_cross_model(image_tokens, text_tokens, text_mask)[:, 0])
+
+    def match(self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logit [B] that text i (ids [B, L]) belongs to image i (tokens [B, P, D])."""
+        return self._match_logits(image_tokens, input_ids, attention_mask)[:, 1]
+
+    def forward(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The losses of a batch of pairs with pseudo-labels [B]: `itc`, `itm` and `id`, scalars in float32.
+
+        One pass of each encoder serves the three; the fusion branch sees detached tokens, so that the ID loss
+        trains the fusion encoder, the classifier and the text projection, and, through the text's own logits,
+        the text encoder, but never the image encoder (as published).
+        """
+        image_tokens = self.visual_encoder(pixels)
+        text_tokens = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state
+        image_proj, text_proj = self.vision_proj(image_tokens[:, 0]), self.text_proj(text_tokens[:, 0])
+
+        image_index, text_index = hard_negatives(image_proj, text_proj, labels)
+        match_logits = self._match_logits(
+            torch.cat([image_tokens, image_tokens[image_index], image_tokens]),
+            torch.cat([input_ids, input_ids, input_ids[text_index]]),
+            torch.cat([attention_mask, attention_mask, attention_mask[text_index]]),
+        )
+        text_mask = None if self.fuse_padding else attention_mask
+        fused = self.fuse(image_tokens.detach(), text_tokens.detach(), text_mask)
+        return {
+            "itc": itc_loss(image_proj, text_proj, labels),
+            "itm": itm_loss(match_logits),
+            "id": id_loss(self.classifier(fused), self.classifier(text_proj), labels),
+        }
+
+    def _match_logits(self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        marked = torch.cat([torch.full_like(input_ids[:, :1], self.enc_token), input_ids[:, 1:]], dim=1)
+        joint = self.text_encoder(marked, attention_mask=attention_mask, encoder_hidden_states=image_tokens)
+        return self.itm_head(joint.last_hidden_state[:, 0])
