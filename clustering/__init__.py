@@ -1,0 +1,1 @@
+"""Fused features in, pseudo-labels out."""
