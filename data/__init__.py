@@ -1,0 +1,1 @@
+"""Files on disk in, records and batches out."""
