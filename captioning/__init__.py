@@ -1,0 +1,1 @@
+"""Images and queries in, captions in one style out."""

@@ -1,0 +1,96 @@
+"""Every answer on disk as it comes, so that nothing is asked twice, whatever is killed and whenever."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from captioning.captioner import Answer
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was asked: its subject, and what the answer depends on.
+
+    Attributes:
+        subject: an image's name, or a query.
+        content: hash of the image's file; empty for a query, which is its own content.
+        by: who answers ("palette").
+        prompt: version of the prompts and the template.
+    """
+
+    subject: str
+    content: str
+    by: str
+    prompt: str
+
+
+class Journal:
+    """A JSONL file of answers, one process at a time.
+
+    Raises:
+        UserError: another process is writing to it, or the folder cannot be written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.answers: dict[Question, Answer] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is writing to {path}: wait for it, or set captions.dir") from None
+        except OSError as error:
+            raise UserError(f"captions.dir: cannot write {path}: {error.strerror}") from error
+        self._read()
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        whole = 0
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                break  # the last line of a killed process
+            try:
+                entry = json.loads(line)
+                question = Question(**entry["question"])
+                self.answers[question] = Answer(entry["text"], entry["problem"])
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{self.path} is damaged after byte {whole}: remove it to ask anew") from None
+            whole += len(line)
+        os.ftruncate(self._file.fileno(), whole)
+
+    def answered(self, question: Question) -> Answer | None:
+        """The text that this very question was answered with before; failures are asked again."""
+        answer = self.answers.get(question)
+        return answer if answer is not None and answer.text is not None else None
+
+    def append(self, question: Question, answer: Answer) -> None:
+        """Record an answer; it is with the operating system when this returns.
+
+        Raises:
+            UserError: the disk is full or the file is gone.
+        """
+        entry = {"question": asdict(question), "text": answer.text, "problem": answer.problem}
+        try:
+            self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode())
+            self._file.flush()
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}; what was answered before is kept") from error
+        self.answers[question] = answer
+
+    def close(self) -> None:
+        """Put everything on disk and let others write."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

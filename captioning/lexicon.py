@@ -1,0 +1,157 @@
+"""The words that captions share: what people call a thing -> the one word that stands for it in the template.
+
+A rewritten query is compared with captions, and the text encoder has read captions alone. So every synonym gives way to
+one canonical word, and where the embedded captioner can see a thing at all, to *its* word: it cannot tell jeans from
+slacks, nor a T-shirt from a blouse, hence "trousers" (jeans add the colour blue), "short-sleeved top" and "top". What
+looks different from afar (jacket, coat, skirt, boots, backpack) keeps a word of its own.
+"""
+
+from __future__ import annotations
+
+
+def _invert(groups: dict[str, str]) -> dict[str, str]:
+    """{"trousers": "pants, jeans"} -> {"trousers": "trousers", "pants": "trousers", "jeans": "trousers"}."""
+    pairs = {word.strip(): canonical for canonical, words in groups.items() for word in words.split(",")}
+    return {canonical: canonical for canonical in groups} | {
+        word: canonical for word, canonical in pairs.items() if word
+    }
+
+
+COLOURS = _invert(
+    {
+        "black": "jet-black",
+        "white": "off-white, ivory, whitish",
+        "gray": "grey, silver, greyish, grayish, ash",
+        "dark gray": "charcoal",
+        "red": "scarlet, crimson, reddish, auburn, ginger",
+        "dark red": "maroon, burgundy, wine",
+        "orange": "peach, coral, salmon",
+        "yellow": "gold, golden, mustard, yellowish",
+        "green": "lime, mint, greenish, teal, olive",
+        "blue": "azure, bluish, denim, cobalt, royal-blue, jean",
+        "dark blue": "navy, navy-blue, indigo",
+        "light blue": "turquoise, cyan, aqua, sky-blue, baby-blue",
+        "purple": "violet, lilac, lavender, mauve, plum",
+        "pink": "magenta, fuchsia, rose, rosy",
+        "brown": "chocolate, brownish, brunette, bronze",
+        "beige": "khaki, tan, cream, camel, sand, nude",
+        "blonde": "blond",
+    }
+)
+PATTERNS = _invert(
+    {
+        "striped": "stripes, stripe, stripy, pinstriped",
+        "checked": "plaid, checkered, checkers, tartan, flannel",
+        "floral": "flowered, flowery",
+        "patterned": "multicolored, multicoloured, multi-colored, multi-coloured, multicolor, colorful, colourful, "
+        "print, printed, camouflage, camo, dotted, polka-dot, tie-dye",
+    }
+)
+SHADES = _invert({"dark": "deep", "light": "pale, lightish"})
+COLOUR_WORDS = frozenset(word for name in (*COLOURS, *PATTERNS, "dark", "light") for word in name.split())
+
+SLEEVES = _invert({"short-sleeved": "", "long-sleeved": "", "sleeveless": ""})
+UPPERS = _invert(
+    {
+        "top": "shirt, blouse, tunic, button-up, button-down, jersey, undershirt, turtleneck",
+        "short-sleeved top": "t-shirt, tee, polo, tshirt, tee-shirt",
+        "sleeveless top": "tank, tank-top, camisole, singlet",
+        "sweater": "sweatshirt, pullover, jumper, cardigan, fleece",
+        "hoodie": "",
+        "jacket": "blazer, windbreaker, parka, anorak",
+        "coat": "overcoat, raincoat, trenchcoat, robe",
+        "vest": "waistcoat",
+        "suit": "tuxedo",
+    }
+)
+LOWERS = _invert(
+    {
+        "trousers": "pants, pant, trouser, jeans, slacks, leggings, chinos, sweatpants, joggers, tights, capris, "
+        "capri, khakis, bottoms, corduroys, culottes",
+        "shorts": "short-pants, bermudas",
+        "skirt": "miniskirt",
+        "dress": "gown, sundress, frock",
+    }
+)
+# Worn over the rest, hence what is seen: a jacket over a shirt, a skirt over tights.
+OUTER = ("coat", "jacket", "suit", "hoodie", "vest", "sweater", "dress", "skirt", "shorts")
+SINGULAR_LOWER = frozenset({"skirt", "miniskirt", "dress", "gown", "sundress", "frock", "kilt", "sarong"})
+SHOES = _invert(
+    {
+        "shoes": "shoe, sneakers, sneaker, trainers, loafers, flats, footwear, oxfords, converse, tennies",
+        "boots": "boot",
+        "sandals": "sandal, flip-flops, slippers, thongs, slides",
+        "heels": "pumps, stilettos, high-heels",
+    }
+)
+LOWER_NOUNS = frozenset(LOWERS) | SINGULAR_LOWER | {"overalls", "breeches"}
+SHOE_NOUNS = frozenset(SHOES) | {"clogs", "moccasins", "crocs"}
+
+GENDERS = _invert(
+    {
+        "male": "man, boy, guy, gentleman, gentlemen, men, dude, fellow, lad, he, him, his",
+        "female": "woman, girl, lady, women, ladies, gal, she, her, hers",
+    }
+)
+PRONOUNS = frozenset({"he", "him", "his", "she", "her", "hers"})
+AGES = _invert(
+    {
+        "child": "kid, toddler, baby, infant, little",
+        "teenager": "teen, teenage, adolescent, teens",
+        "young": "youth, youthful, twenties, 20s",
+        "adult": "grown, grown-up, thirties, 30s, forties, 40s",
+        "middle-aged": "fifties, 50s",
+        "old": "elderly, senior, aged, sixties, 60s, seventies, 70s, older",
+    }
+)
+AGE_NOUNS = frozenset(
+    {"child", "kid", "teenager", "teen", "adolescent", "toddler", "baby", "youth", "senior", "student"}
+)
+
+HAIR_LENGTHS = _invert({"short": "cropped, crew-cut, buzzed", "long": "", "medium-length": "shoulder-length, medium"})
+HAIR_SHAPES = _invert(
+    {
+        "curly": "curled, curls, afro",
+        "wavy": "",
+        "straight": "",
+        "braided": "braid, braids, pigtails, dreadlocks",
+        "tied": "ponytail, bun, pulled, updo, tied-up",
+        "shaved": "bald, balding",
+        "spiky": "spiked",
+    }
+)
+HAIR_NOUNS = frozenset(
+    {
+        *("hair", "haired", "hairs", "hairstyle", "haircut"),
+        # these speak of hair on their own
+        *("ponytail", "bun", "bald", "balding", "pigtails", "braids", "dreadlocks", "afro", "crew-cut"),
+    }
+)
+HAIR_COLOURS = frozenset({"blonde", "blond", "brunette"})  # of a person as a whole: "a blonde woman"
+
+CARRIED = _invert(
+    {
+        "backpack": "rucksack, knapsack, bookbag, school-bag, schoolbag, back-pack, packback",
+        "handbag": "purse, clutch, hand-bag, pocketbook",
+        "shoulder bag": "shoulder-bag, messenger-bag, crossbody, cross-body, satchel, sling-bag",
+        "bag": "bags, plastic-bag, shopping-bag, paper-bag, tote, sack",
+        "briefcase": "portfolio",
+        "suitcase": "luggage, trolley",
+        "umbrella": "parasol",
+        "phone": "cellphone, smartphone, telephone, cell, mobile, iphone",
+        "hat": "cap, beanie, visor",
+        "glasses": "sunglasses, eyeglasses, spectacles",
+        "headphones": "earphones, earbuds",
+        "scarf": "",
+        "book": "books, notebook, magazine, folder",
+        "papers": "paper, documents",
+        "bottle": "",
+        "cup": "mug",
+        "box": "package",
+        "laptop": "tablet",
+        "bicycle": "bike",
+        "stroller": "pushchair, pram",
+    }
+)
+PLURAL_CARRIED = frozenset({"glasses", "headphones", "papers"})
+WORN_CARRIED = frozenset({"hat", "glasses", "headphones", "scarf"})  # "no hat" does not mean empty hands

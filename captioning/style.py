@@ -1,0 +1,257 @@
+"""The one style of every caption and every rewritten query: the published template, its prompts and its checks."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, fields
+
+from captioning.lexicon import AGE_NOUNS, COLOUR_WORDS, LOWER_NOUNS, SHOE_NOUNS, SINGULAR_LOWER
+
+MAX_WORDS = 72  # the tokenised text keeps no more
+NEUTRAL = "person"
+
+TEMPLATE = (
+    "The {gender} is wearing a {upper_color} {upper_garment} with {lower_color} {lower_garment} and "
+    "{shoe_color} {shoes}. The {gender} has {hairstyle} {hair_color} hair and appears to be {age_group}. "
+    "The {gender} is carrying {belongings}."
+)
+
+IMAGE_PROMPT = f"""Describe the main pedestrian of this picture by filling in the braces of this template:
+
+{TEMPLATE}
+
+- Write male or female for the gender, and everyday words for colours and garments.
+- If something cannot be seen, leave out its phrase and keep the sentence grammatical; never guess, never leave a brace.
+- Several belongings are joined with commas and "and"; write "nothing" where the hands and shoulders are plainly empty.
+- Keep the order and the wording of the template, in English, on one line, 72 words at most.
+
+Output the description alone: no introduction, no remark, no quotation marks, no list."""
+
+QUERY_PROMPT = f"""Below is a sentence describing a pedestrian. Say the same in the words of this template:
+
+{TEMPLATE}
+
+- Use only what the sentence says. What it does not mention is left out together with its phrase: add and infer nothing.
+- If the gender is not mentioned, write "person" in its place; drop a sentence of the template that stays empty.
+- Keep the order and the wording of the template, in English, on one line, 72 words at most, with no brace left.
+
+Output the result alone: no introduction, no remark, no quotation marks, no list."""
+
+PROMPT_VERSION = hashlib.sha256("\0".join((TEMPLATE, IMAGE_PROMPT, QUERY_PROMPT)).encode()).hexdigest()[:10]
+
+# A colour with no garment still has to stand somewhere; these mass nouns are read back as "no garment named".
+_NO_GARMENT = {"upper": "upper clothing", "lower": "lower clothing", "shoes": "footwear"}
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What fills the braces of the template; None where nothing is known.
+
+    Colours are made of words of `lexicon.COLOUR_WORDS` ("dark blue", "black and white striped"); garments and ages
+    carry neither colour nor article ("short-sleeved top", "teenager"); belongings carry their own ("a bag and a hat").
+    """
+
+    gender: str | None = None
+    upper_color: str | None = None
+    upper_garment: str | None = None
+    lower_color: str | None = None
+    lower_garment: str | None = None
+    shoe_color: str | None = None
+    shoes: str | None = None
+    hairstyle: str | None = None
+    hair_color: str | None = None
+    age_group: str | None = None
+    belongings: str | None = None
+
+    def __bool__(self) -> bool:
+        """Whether any slot is filled."""
+        return any(getattr(self, field.name) for field in fields(self))
+
+
+def render(slots: Slots) -> str:
+    """Fill the template; a slot that is None goes without a trace, and a sentence with nothing in it goes whole."""
+    subject = slots.gender or NEUTRAL
+    predicates = [_wearing(slots), _looks(slots), f"is carrying {slots.belongings}" if slots.belongings else ""]
+    sentences = [f"The {subject} {predicate}." for predicate in predicates if predicate]
+    return " ".join(sentences) or f"{_with_article(subject).capitalize()}."
+
+
+def parse(text: str) -> Slots:
+    """Read a text of the template back into slots: `parse(render(slots)) == slots`.
+
+    What does not follow the template is passed over: any string is accepted, and a foreign one gives empty slots.
+    """
+    found: dict[str, str | None] = {}
+    for sentence in re.split(r"(?<=[.!?])\s+", " ".join(text.split())):
+        sentence = sentence.rstrip(".!? ")
+        if match := re.fullmatch(r"(?:the|this) (.+?) (is wearing|is carrying|has|appears to be) (.+)", sentence, re.I):
+            subject, verb, rest = match[1], match[2].lower(), match[3]
+        elif match := re.fullmatch(r"(?:he|she|they) (is wearing|is carrying|has|appears to be) (.+)", sentence, re.I):
+            subject, verb, rest = "", match[1].lower(), match[2]
+        elif match := re.fullmatch(r"an? ([\w-]+(?: [\w-]+)?)", sentence, re.I):
+            subject, verb, rest = match[1], "", ""
+        else:
+            continue
+        if subject and subject.lower() != NEUTRAL:
+            found.setdefault("gender", subject)
+        if verb == "is wearing":
+            found |= _parse_wearing(rest)
+        elif verb == "is carrying":
+            found["belongings"] = rest
+        elif verb == "has":
+            found |= _parse_hair(rest)
+        elif verb == "appears to be":
+            found["age_group"] = _bare(rest)
+    return Slots(**found)
+
+
+def check(text: str) -> list[str]:
+    """Say what makes an answer of a language model unfit to train or search with; an empty list if nothing does."""
+    if not re.search(r"\w", text) or text.strip().lower().strip("\"'.") in {"null", "none", "n/a"}:
+        return ["empty"]
+    problems = [name for name, pattern in _FLAWS.items() if pattern.search(text)]
+    if any(letter.isalpha() and not unicodedata.name(letter, "").startswith("LATIN") for letter in text):
+        problems.append("non-Latin text")
+    words = re.findall(r"[\w'-]+", text.lower())
+    if len(words) > MAX_WORDS:
+        problems.append(f"too long ({len(words)} words)")
+    if _repeats(text, words):
+        problems.append("repeated")
+    return problems
+
+
+_FLAWS = {
+    "refusal": re.compile(
+        r"\b(i'?m|i am|we are) (sorry|unable|not able)|\b(i|we) (can ?not|can['’]?t|could ?n[o'’]t|won['’]?t)\b"
+        r"|\bas an? (ai|language|large)\b|\bunable to (see|view|describe|identify|assist|provide)"
+        r"|\bi apologi[sz]e|\bno (image|picture|text) (was|is|has been) (provided|given|attached)",
+        re.I,
+    ),
+    "chat preamble": re.compile(
+        r"^\W*(sure|certainly|of course|okay|ok|absolutely|here('s| is| are)|based on|the (image|picture|photo) shows"
+        r"|(output|description|answer|result|rewritten( text)?|caption)\s*:)",
+        re.I,
+    ),
+    "markdown": re.compile(r"```|\*\*|__|^\s*(#+|[-*•]|\d+[.)])\s|\[[^\]]*\]\(", re.M),
+    "unfilled": re.compile(r"[{}<>]|\[[\w /]*\]|\b(unspecified|not (mentioned|specified|visible)|n/a)\b", re.I),
+}
+
+
+def _repeats(text: str, words: list[str]) -> bool:
+    sentences = [sentence.strip().lower() for sentence in re.split(r"[.!?\n]+", text) if sentence.strip()]
+    if len(set(sentences)) < len(sentences):
+        return True
+    # "the male is" opens three sentences of the template itself; a model stuck in a loop says more words, more often.
+    runs = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
+    return max(runs.values(), default=0) > 3
+
+
+def _wearing(slots: Slots) -> str:
+    upper = _item(slots.upper_color, slots.upper_garment, _NO_GARMENT["upper"])
+    lower = _item(slots.lower_color, slots.lower_garment, _NO_GARMENT["lower"])
+    shoes = _item(slots.shoe_color, slots.shoes, _NO_GARMENT["shoes"])
+    if slots.upper_garment:
+        upper = _with_article(upper)
+    if slots.lower_garment and _head(slots.lower_garment) in SINGULAR_LOWER:
+        lower = _with_article(lower)
+    below = " and ".join(filter(None, (lower, shoes)))
+    clothes = " with ".join(filter(None, (upper, below)))
+    return clothes and f"is wearing {clothes}"
+
+
+def _looks(slots: Slots) -> str:
+    looks = []
+    if slots.hairstyle or slots.hair_color:
+        looks.append(f"has {_item(slots.hairstyle, slots.hair_color, '')} hair".replace("  ", " "))
+    if slots.age_group:
+        age = slots.age_group
+        # "appears to be adult", as released, but "a teenager" and "a young adult"
+        noun = _head(age) in AGE_NOUNS or (_head(age) == "adult" and age.lower() != "adult")
+        looks.append(f"appears to be {_with_article(age) if noun else age}")
+    return " and ".join(looks)
+
+
+def _parse_wearing(text: str) -> dict[str, str | None]:
+    splits = [(text[: match.start()], text[match.end() :]) for match in re.finditer(" with ", text, re.I)]
+    known = [split for split in splits if _kind(_below(split[1])[0]) != "upper"]
+    if splits:
+        upper, below = known[0] if known else splits[-1]
+        lower, shoes = _below(below)
+        if not shoes and _kind(lower) == "shoes":
+            lower, shoes = "", lower
+    else:
+        first, shoes = _below(text)
+        kind = _kind(first)
+        upper, lower = (first, "") if kind == "upper" else ("", first)
+        if kind == "shoes":
+            lower, shoes = "", first
+    found: dict[str, str | None] = {}
+    found["upper_color"], found["upper_garment"] = _split_item(upper)
+    found["lower_color"], found["lower_garment"] = _split_item(lower)
+    found["shoe_color"], found["shoes"] = _split_item(shoes)
+    return found
+
+
+def _parse_hair(text: str) -> dict[str, str | None]:
+    hair, _, age = text.partition(" and appears to be ")
+    found: dict[str, str | None] = {"age_group": _bare(age)} if age else {}
+    if _head(hair) == "hair":
+        words = hair.split()[:-1]
+        start = len(words)
+        while start and (words[start - 1].lower() in COLOUR_WORDS or _joins(words, start - 1)):
+            start -= 1
+        found["hairstyle"] = " ".join(words[:start]) or None
+        found["hair_color"] = " ".join(words[start:]) or None
+    return found
+
+
+def _below(text: str) -> tuple[str, str]:
+    """Split "black and white shorts and red shoes" at the "and" that joins garments, not colours."""
+    for match in reversed([*re.finditer(" and ", text, re.I)]):
+        if _head(text[: match.start()]) not in COLOUR_WORDS:
+            return text[: match.start()], text[match.end() :]
+    return text, ""
+
+
+def _kind(item: str) -> str:
+    noun = _head(item)
+    if noun in SHOE_NOUNS or item.endswith(_NO_GARMENT["shoes"]):
+        return "shoes"
+    return "lower" if noun in LOWER_NOUNS or item.endswith(_NO_GARMENT["lower"]) else "upper"
+
+
+def _split_item(item: str) -> tuple[str | None, str | None]:
+    words = _bare(item).split()
+    end = 0
+    while end < len(words) and (words[end].lower() in COLOUR_WORDS or _joins(words, end)):
+        end += 1
+    garment = " ".join(words[end:])
+    return " ".join(words[:end]) or None, None if garment in _NO_GARMENT.values() else garment or None
+
+
+def _joins(words: list[str], index: int) -> bool:
+    """Whether the word at `index` is the "and" between two colours."""
+    if words[index].lower() != "and" or not 0 < index < len(words) - 1:
+        return False
+    return words[index - 1].lower() in COLOUR_WORDS and words[index + 1].lower() in COLOUR_WORDS
+
+
+def _item(first: str | None, second: str | None, default: str) -> str:
+    return f"{first} {second or default}" if first else second or ""
+
+
+def _head(text: str) -> str:
+    return text.lower().split()[-1] if text.split() else ""
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"^an?\s+", "", text, flags=re.I)
+
+
+def _with_article(text: str) -> str:
+    # the sound counts: "a used coat", "a one-piece", "an orange top"
+    vowel = re.match(r"[aeiou]", text, re.I) and not re.match(r"uni|use|eu|one\b", text, re.I)
+    return f"{'an' if vowel else 'a'} {text}"

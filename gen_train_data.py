@@ -1,0 +1,51 @@
+"""Describe every training photograph in one style (MSM, generation): writes <data>_qwen_gen_captions.json."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from captioning.backends import CAPTIONERS
+from captioning.generate import describe_images
+from captioning.journal import Journal
+from configs.load import add_config_arguments, load_config
+from data.captions import check_same_data, read_train_captions, train_file, write_train_captions
+from data.readers import READERS, of_split
+from utils.errors import run_script
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser)
+    arguments = parser.parse_args(argv)
+    config = load_config(arguments.config, arguments.overrides)
+
+    records = READERS[config.data.name](Path(config.data.root))
+    records = of_split(records, "train", source=config.data.root)
+    file = train_file(Path(config.captions.dir), config.data.name)
+    captions = read_train_captions(file) if file.exists() else {}
+    check_same_data(captions, records, file)
+
+    # Captions that are there stay, whoever made them; only what is missing is asked for.
+    missing = [record for record in records if not captions.get(record.name)]
+    if not missing:
+        print(f"{file}: all {len(records)} training images have captions")
+        return
+    captioner = CAPTIONERS[config.captioner.backend](config.captioner.concurrency)
+    with Journal(file.with_suffix(".journal.jsonl")) as journal:
+        answers = describe_images(captioner, missing, journal)
+    for name, answer in answers.items():
+        if answer.text is None:
+            print(f"no caption for {name}: {answer.problem}", file=sys.stderr)
+
+    texts = {name: text for name, text in captions.items() if text}
+    texts |= {name: answer.text for name, answer in answers.items() if answer.text is not None}
+    write_train_captions(file, records, texts)
+    failed = len(records) - len(texts)
+    print(f"{file}: {len(texts)} captions by {captioner.name}" + (f", {failed} images failed" if failed else ""))
+
+
+if __name__ == "__main__":
+    run_script(main)
