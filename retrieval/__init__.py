@@ -1,0 +1,1 @@
+"""Embeddings in, fused similarity, ranking, metrics and a report out."""
