@@ -1,0 +1,1 @@
+"""Batches and labels in, weights out."""

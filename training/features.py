@@ -1,0 +1,43 @@
+"""Fused features of every training pair, for clustering."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from transformers import BertTokenizerFast
+
+from data.pairs import PairImages, UnlabelledPairs
+from data.transforms import test_transform
+from models.tokenizer import MAX_TOKENS, tokenize
+from models.tsn import TSN
+from utils.progress import Progress
+
+
+@torch.inference_mode()
+def fused_features(
+    model: TSN,
+    tokenizer: BertTokenizerFast,
+    pairs: UnlabelledPairs,
+    *,
+    batch_size: int,
+    workers: int = 0,
+    desc: str = "features",
+) -> NDArray[np.float16]:
+    """Fuse each photograph with its caption: [N, 256] float16 in the order of `pairs` (as published, in half)."""
+    model.eval()
+    device = model.cross_proj.weight.device
+    images = PairImages(pairs, test_transform(model.sizes.image))
+    features = []
+    with Progress(len(pairs), desc=desc, unit="image") as bar:
+        for pixels, captions, _ in DataLoader(images, batch_size=batch_size, num_workers=workers):
+            # Where the padding is attended to, it must be the published one, whatever stands in the batch.
+            ids, mask = tokenize(tokenizer, list(captions), pad_to=MAX_TOKENS if model.fuse_padding else None)
+            ids, mask = ids.to(device), mask.to(device)
+            image_tokens, _ = model.encode_image(pixels.to(device))
+            text_tokens, _ = model.encode_text(ids, mask)
+            fused = model.fuse(image_tokens, text_tokens, None if model.fuse_padding else mask)
+            features.append(fused.cpu().to(torch.float16).numpy())
+            bar.advance(len(pixels))
+    return np.concatenate(features)

@@ -1,0 +1,127 @@
+"""The folder of one run: its config, its log, what resumes it, and a guard against mixing it with another."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.checkpoint import read_checkpoint
+from models.tsn import TSN
+from utils.errors import UserError
+from utils.files import read_json, write_json, written_aside
+
+
+class RunFolder:
+    """`output/<name>/`, held by one process at a time.
+
+    Args:
+        path: the folder; made if it is missing.
+        identity: what makes this run this run, as plain values by name: settings, and `fingerprint`s of the data.
+
+    Raises:
+        UserError: another process holds the folder, or it holds another run; the settings that differ are named.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = (path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"run.dir: cannot write to {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is training in {path}: wait for it, or set run.dir") from None
+        self._claim(dict(identity))
+
+    def _claim(self, identity: dict[str, Any]) -> None:
+        stamp = self.path / "run.json"
+        if not stamp.exists():
+            if (self.path / "last.pth").exists():
+                raise UserError(f"{self.path} holds a checkpoint of an unknown run: set run.dir to another folder")
+            write_json(stamp, identity)
+            return
+        found = read_json(stamp)
+        differing = [key for key in sorted({*found, *identity}) if found.get(key) != identity.get(key)]
+        if differing:
+            shown = ", ".join(f"{key} {found.get(key)} there, {identity.get(key)} now" for key in differing[:4])
+            more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+            raise UserError(
+                f"{self.path} holds a run with other settings ({shown}{more}): remove that folder, or give this run "
+                "its own with --set run.dir=output/NAME"
+            )
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append one line to `log.jsonl`."""
+        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, **values}) + "\n")
+
+    def save_epoch(self, checkpoint: dict[str, Any], memory: dict[str, Any], *, best: bool) -> None:
+        """Write an epoch's checkpoint to `last.pth` and, if it is the best so far, to `best.pth`.
+
+        Args:
+            checkpoint: weights and what they are.
+            memory: what it takes besides to go on from them, kept in `last.pth` alone.
+        """
+        log = self.path / "log.jsonl"
+        size = log.stat().st_size if log.exists() else 0
+        # last.pth knows that it is the best before best.pth does: a kill between the two is mended by `load_state`.
+        self._save("last.pth", checkpoint | {"memory": memory, "is_best": best, "log_bytes": size})
+        if best:
+            self._save("best.pth", checkpoint)
+
+    def _save(self, name: str, content: dict[str, Any]) -> None:
+        with written_aside(self.path / name) as aside:
+            torch.save(content, aside)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """Read `last.pth` and cut the log back to what it knows of; None, and a fresh log, where there is none."""
+        log, last = self.path / "log.jsonl", self.path / "last.pth"
+        if not last.exists():
+            log.unlink(missing_ok=True)
+            for stale in (*self.path.glob("pseudo_labels_*.npz"), self.path / "best.pth"):
+                stale.unlink(missing_ok=True)
+            return None
+        state = read_checkpoint(last)
+        size, best = state.pop("log_bytes"), state.pop("is_best")
+        if log.exists():
+            os.truncate(log, min(size, log.stat().st_size))
+        if best:
+            self._save("best.pth", {key: value for key, value in state.items() if key != "memory"})
+        return state
+
+    def load_best(self, model: TSN) -> TSN:
+        """Put the best weights so far into `model`, all but its classifier's; before any epoch it stays as it is."""
+        if (self.path / "best.pth").exists():
+            weights = read_checkpoint(self.path / "best.pth")["model"]
+            kept = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
+            model.load_state_dict(kept, strict=False)
+        return model
+
+    def save_labels(self, round_number: int, labels: NDArray[np.int64], *, eps: float, names: Sequence[str]) -> None:
+        """Write a round's pseudo-labels, with the images that they belong to."""
+        with written_aside(self.path / f"pseudo_labels_{round_number}.npz") as aside, aside.open("wb") as file:
+            np.savez_compressed(file, labels=labels, eps=np.float64(eps), names=np.array(names))
+
+    def load_labels(self, round_number: int) -> tuple[NDArray[np.int64], float] | None:
+        """A round's pseudo-labels and eps, or None where it has not been clustered yet."""
+        path = self.path / f"pseudo_labels_{round_number}.npz"
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as content:
+            return content["labels"], float(content["eps"])
+
+
+def fingerprint(parts: Sequence[str]) -> str:
+    """A short hash of a list of texts: the same list, the same hash."""
+    return hashlib.sha256(json.dumps(list(parts), ensure_ascii=False).encode()).hexdigest()[:16]
