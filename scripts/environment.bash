@@ -1,0 +1,32 @@
+# Sourced by train.bash and check.bash: sets $python to one that has what requirements.txt asks for.
+# An active virtualenv or conda environment is used as it is; elsewhere .venv is made, once.
+
+complain() { echo "error: $*" >&2; exit 2; }
+
+if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
+    python=python
+    command -v python >/dev/null || complain "the active environment ${VIRTUAL_ENV:-$CONDA_PREFIX} has no python"
+    "$python" scripts/missing_packages.py requirements.txt || exit 2
+else
+    python=.venv/bin/python
+    # The stamp holds the requirements that were installed to the end: a half-made .venv has none.
+    if ! cmp -s requirements.txt .venv/complete.txt; then
+        base=
+        for candidate in python3.12 python3.11 python3 python3.13 python; do
+            if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+                base=$candidate
+                break
+            fi
+        done
+        [ -n "$base" ] || complain "Python 3.11 or newer, with its venv module, is needed and was not found"
+        echo "Making .venv with $("$base" --version) from requirements.txt: about 7 GB, some minutes, once." >&2
+        rm -rf .venv
+        "$base" -m venv .venv || complain "cannot make .venv (on Debian: apt install python3-venv)"
+        quiet=
+        [ -t 1 ] || quiet="--quiet --progress-bar off"
+        # shellcheck disable=SC2086 - two words, or none
+        "$python" -m pip install --disable-pip-version-check $quiet -r requirements.txt ||
+            complain "the installation did not finish: see above, then run the same command again"
+        cp requirements.txt .venv/complete.txt
+    fi
+fi

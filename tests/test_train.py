@@ -1,0 +1,245 @@
+"""The rounds of train.py on a few small pictures: what they learn from, how they go on, what they refuse."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import train
+from tests.small import quick_run, write_small_data
+from training.run_folder import RunFolder
+from utils.errors import UserError
+
+Small = tuple[Path, Path]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    folder = tmp_path_factory.mktemp("small")
+    return write_small_data(folder / "data", folder / "captions")
+
+
+@pytest.fixture(scope="module")
+def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run."""
+    run = tmp_path_factory.mktemp("whole")
+    train.main(quick_run(*small, run))
+    return run
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    """The log without what differs from one run to the next."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "images_per_s")} for line in lines]
+
+
+def weights(file: Path) -> dict[str, torch.Tensor]:
+    return torch.load(file, weights_only=True)["model"]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for name in ("last.pth", "best.pth"):
+        first, second = weights(one / name), weights(other / name)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+    assert events(one) == events(other)
+
+
+def test_a_run_leaves_its_whole_folder(whole: Path) -> None:
+    names = {path.name for path in whole.iterdir()}
+    assert {
+        *("config.yaml", "log.jsonl", "vocab.txt", "best.pth", "last.pth"),
+        *("pseudo_labels_0.npz", "pseudo_labels_1.npz"),
+    } <= names
+    assert not [name for name in names if "partial" in name]
+
+
+def test_the_log_tells_of_every_round_and_epoch(whole: Path) -> None:
+    log = events(whole)
+    assert [event["round"] for event in log if event["event"] == "labels"] == [0, 1]
+    assert [(event["round"], event["epoch"]) for event in log if event["event"] == "epoch"] == [
+        *((-1, 0), (0, 0), (0, 1), (1, 0), (1, 1))
+    ]
+    labels = next(event for event in log if event["event"] == "labels")
+    assert {"clusters", "noise", "ari", "nmi", "eps"} <= labels.keys()
+    epoch = next(event for event in log if event["event"] == "epoch")
+    assert {"itc", "itm", "id", "loss", "lr"} <= epoch.keys()
+    assert epoch["loss"] == pytest.approx(epoch["itc"] + epoch["itm"] + epoch["id"], rel=1e-5)
+    assert len([event for event in log if event["event"] == "validation"]) == 5
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    small: Small, whole: Path, tmp_path: Path
+) -> None:
+    train.main(quick_run(*small, tmp_path / "again"))
+    assert_same_run(whole, tmp_path / "again")
+    train.main(quick_run(*small, tmp_path / "other", "train.seed=7"))
+    assert not torch.equal(
+        weights(whole / "last.pth")["vision_proj.weight"], weights(tmp_path / "other" / "last.pth")["vision_proj.weight"]
+    )
+
+
+def test_person_ids_and_human_captions_of_the_training_split_change_no_weight(
+    small: Small, whole: Path, tmp_path: Path
+) -> None:
+    entries = json.loads((small[0] / "reid_raw.json").read_text())
+    training = [entry for entry in entries if entry["split"] == "train"]
+    ids = [entry["id"] for entry in training]
+    random.Random(3).shuffle(ids)
+    for entry, person in zip(training, ids, strict=True):
+        entry["id"] = person
+        entry["captions"] = ["a sentence that nobody should read"]
+    shuffled = tmp_path / "data"
+    shuffled.mkdir()
+    (shuffled / "imgs").symlink_to(small[0] / "imgs")
+    (shuffled / "reid_raw.json").write_text(json.dumps(entries))
+    run = tmp_path / "run"
+    train.main(quick_run(shuffled, small[1], run))
+
+    first, second = weights(whole / "last.pth"), weights(run / "last.pth")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    found = [[e["ari"] for e in events(folder) if e["event"] == "labels"] for folder in (whole, run)]
+    assert found[0] != found[1]  # the report does read them
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+    """Ctrl-C in the middle of an epoch, after so many of them."""
+    real, seen = train.train_epoch, iter(range(100))
+
+    def interrupted(*args: Any, on_step: Callable[..., None], **named: Any) -> dict[str, float]:
+        this = next(seen)
+
+        def step(**values: Any) -> None:
+            on_step(**values)
+            if this == calls and values["step"] == 2:
+                raise KeyboardInterrupt
+
+        return real(*args, on_step=step, **named)
+
+    monkeypatch.setattr(train, "train_epoch", interrupted)
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2, 3, 4])
+def test_a_run_interrupted_in_any_epoch_ends_where_an_uninterrupted_one_ends(
+    small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(patch, calls)
+        train.main(quick_run(*small, tmp_path))
+    train.main(quick_run(*small, tmp_path))
+    assert_same_run(whole, tmp_path)
+
+
+@pytest.mark.parametrize("saves", range(1, 6))
+def test_a_run_killed_between_its_two_checkpoints_ends_where_an_uninterrupted_one_ends(
+    small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+) -> None:
+    real, seen = RunFolder._save, []
+
+    def killed(self: RunFolder, name: str, content: dict[str, Any]) -> None:
+        real(self, name, content)
+        seen.extend([name] * (name == "last.pth"))
+        if len(seen) == saves and name == "last.pth":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "_save", killed)
+        train.main(quick_run(*small, tmp_path))
+    train.main(quick_run(*small, tmp_path))
+    assert_same_run(whole, tmp_path)
+
+
+def test_a_run_killed_right_after_clustering_logs_the_clusters_once(
+    small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train, "build_optimizer", lambda model, **named: killed() if named else None)
+        train.main(quick_run(*small, tmp_path, "train.warmup_epochs=0"))
+    train.main(quick_run(*small, tmp_path, "train.warmup_epochs=0"))
+    assert [event["round"] for event in events(tmp_path) if event["event"] == "labels"] == [0, 1]
+
+
+def test_a_finished_run_is_not_trained_again(small: Small, whole: Path) -> None:
+    before = (whole / "last.pth").read_bytes()
+    train.main(quick_run(*small, whole))
+    assert (whole / "last.pth").read_bytes() == before
+
+
+def test_a_folder_of_another_run_is_refused_with_the_keys_that_differ(small: Small, whole: Path) -> None:
+    with pytest.raises(UserError, match=r"other settings \(train\.lr 0\.0005 there, 0\.001 now\)"):
+        train.main(quick_run(*small, whole, "train.lr=0.001"))
+
+
+def test_captions_that_changed_are_another_run(small: Small, whole: Path, tmp_path: Path) -> None:
+    file = "cuhk_qwen_gen_captions.json"
+    (tmp_path / file).write_text((small[1] / file).read_text().replace("red top", "pink top"))
+    with pytest.raises(UserError, match="the training pairs"):
+        train.main(quick_run(small[0], tmp_path, whole))
+
+
+def test_settings_that_change_no_weight_may_change(small: Small, whole: Path) -> None:
+    train.main(quick_run(*small, whole, "train.log_every=5", "eval.k_test=3"))
+
+
+def test_a_folder_in_use_is_refused(small: Small, tmp_path: Path) -> None:
+    holder = RunFolder(tmp_path, {})
+    with pytest.raises(UserError, match="another process is training"):
+        RunFolder(tmp_path, {})
+    del holder
+
+
+def test_missing_captions_say_which_script_makes_them(small: Small, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cuhk_qwen_gen_captions\.json is missing: .*gen_train_data\.py"):
+        train.main(quick_run(small[0], tmp_path / "none", tmp_path / "run"))
+
+
+def test_a_truncated_photograph_is_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, captions = write_small_data(tmp_path / "data", tmp_path / "captions")
+    broken = root / "imgs" / "train" / "003_1.png"
+    broken.write_bytes(broken.read_bytes()[:150])
+    train.main(quick_run(root, captions, tmp_path / "run", "train.rounds=1", "train.epochs=1"))
+    assert "left out of training: " in (said := capsys.readouterr().err)
+    assert str(broken) in said
+    import numpy as np
+
+    with np.load(tmp_path / "run" / "pseudo_labels_0.npz") as labels:
+        assert len(labels["labels"]) == 39
+        assert "train/003_1.png" not in labels["names"]
+
+
+def test_all_noise_says_which_key_to_turn(small: Small, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"every image is noise at eps=0\.0001: set a larger cluster\.eps"):
+        train.main(quick_run(*small, tmp_path, "cluster.eps=0.0001"))
+
+
+def test_the_published_settings_train_too(small: Small, tmp_path: Path) -> None:
+    """Rows of distances, a frozen automatic radius, a source set, restarts, attended padding, choice on the test split."""
+    train.main(
+        quick_run(
+            *small,
+            tmp_path,
+            *("cluster.metric=rows", "cluster.eps=2.0", "cluster.source_name=cuhk_pedes"),
+            *(f"cluster.source_root={small[0]}", "cluster.source_weight=0.1", "train.restart=true"),
+            *("model.fuse_padding=true", "eval.select=test", "eval.select_by=R1", "eval.select_k=4"),
+            *("train.augment=published", "train.warmup_epochs=0", "train.rounds=1", "train.epochs=1"),
+        )
+    )
+    assert [event["split"] for event in events(tmp_path) if event["event"] == "validation"] == ["test"]
+
+
+def test_without_a_validation_split_the_last_epoch_is_the_one(small: Small, tmp_path: Path) -> None:
+    train.main(quick_run(*small, tmp_path, "eval.select=last", "train.rounds=1"))
+    last, best = weights(tmp_path / "last.pth"), weights(tmp_path / "best.pth")
+    assert all(torch.equal(last[name], best[name]) for name in last)
+    assert not [event for event in events(tmp_path) if event["event"] == "validation"]

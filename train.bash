@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# The whole pipeline of one config: captions that are missing, training rounds, test, report.
+#   bash train.bash [CONFIG] [--set key=value ...]        (default: configs/demo.yaml)
+set -euo pipefail
+cd "$(dirname "$0")"
+config=configs/demo.yaml
+if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then config=$1; shift; fi
+. scripts/environment.bash
+
+"$python" gen_train_data.py --config "$config" "$@"
+"$python" gen_test_data.py --config "$config" "$@"
+"$python" train.py --config "$config" "$@"
+"$python" test.py --config "$config" "$@"
