@@ -55,13 +55,17 @@ def train_vocabulary(texts: Iterable[str], path: Path, *, size: int = 4000) -> N
 
     The same texts in the same order give the same file.
     """
+    cleaned = sorted(clean_text(text) for text in texts)
+    # The trainer numbers the continuing letters in a random order, and settles ties between pairs by those numbers:
+    # naming them with the special tokens fixes the order.
+    continuing = [f"##{letter}" for letter in sorted(set("".join(cleaned)) - {" "})]
     trainer = BertWordPieceTokenizer(lowercase=True)
     trainer.train_from_iterator(
-        sorted(clean_text(text) for text in texts),
+        cleaned,
         vocab_size=size,
         min_frequency=2,
         show_progress=False,
-        special_tokens=list(_SPECIAL),
+        special_tokens=[*_SPECIAL, *continuing],
     )
     words = sorted(trainer.get_vocab().items(), key=lambda item: item[1])
     write_text(path, "".join(f"{word}\n" for word, _ in words))
