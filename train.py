@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from transformers import BertTokenizerFast
 
 from captioning.paraphrase import paraphrase_some, texts_to_learn_words_from
 from clustering.pseudo_labels import PseudoLabels, assign_pseudo_labels
@@ -172,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"trained: {run.path / 'best.pth'}")
 
 
-def initial_model(config: Config, tokenizer: object) -> TSN:
+def initial_model(config: Config, tokenizer: BertTokenizerFast) -> TSN:
     """The model that a run starts from: seeded random weights, or the configured ones."""
     model, image = config.model, config.model.image_size
     return build_model(

@@ -104,7 +104,8 @@ class PairImages(Dataset[tuple[Tensor, str, int]]):
         index = int(self.chosen[place])
         random = np.random.default_rng((self.seed, index))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(random.integers(2**63)))
+            # torch.manual_seed would seed the GPUs too, which takes longer than decoding the photograph.
+            torch.default_generator.manual_seed(int(random.integers(2**63)))
             pixels = self.transform(open_image(self.pairs.paths[index]))
         caption = self.pairs.captions[index]
         if self.paraphrase is not None:
