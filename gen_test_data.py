@@ -1,4 +1,4 @@
-"""Describe every test photograph and rewrite every query (MSM, test side): writes <data>_test_qwen_gen_captions.json."""
+"""Describe the test photographs and rewrite the queries (MSM, test side): writes <data>_test_qwen_gen_captions.json."""
 
 from __future__ import annotations
 

@@ -122,9 +122,9 @@ def choose(arguments: argparse.Namespace) -> tuple[Config, Path]:
     run: Path | None = arguments.run
     checkpoint: Path | None = arguments.checkpoint
     if run is not None and not run.is_dir():
+        if not run.exists():
+            raise UserError(f"{run} is neither a run folder nor a checkpoint")
         run, checkpoint = None, run
-        if not checkpoint.exists():
-            raise UserError(f"{checkpoint} is neither a run folder nor a checkpoint")
     file = arguments.config or (run / "config.yaml" if run else None)
     if file is None:
         raise UserError("say what to test: a run folder, or a checkpoint with --config FILE")

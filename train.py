@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 from captioning.paraphrase import paraphrase_some, texts_to_learn_words_from
 from clustering.pseudo_labels import PseudoLabels, assign_pseudo_labels
@@ -135,6 +135,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 batches,
                 torch.from_numpy(labelled.labels).to(device),
                 learning_rates=rates,
+                # Before image and text are aligned, the hardest negatives teach a random head nothing.
+                matching=round_number != WARM_UP,
                 clip_norm=train.clip_norm,
                 log_every=train.log_every,
                 on_step=partial(run.log, "step", round=round_number, epoch=epoch),
@@ -173,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"trained: {run.path / 'best.pth'}")
 
 
-def initial_model(config: Config, tokenizer: BertTokenizerFast) -> TSN:
+def initial_model(config: Config, tokenizer: BertTokenizer) -> TSN:
     """The model that a run starts from: seeded random weights, or the configured ones."""
     model, image = config.model, config.model.image_size
     return build_model(

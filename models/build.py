@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 from models.sizes import PRESETS
 from models.tokenizer import enc_token_id, load_tokenizer, train_vocabulary
@@ -17,7 +17,7 @@ from utils.files import write_text
 
 
 def build_model(
-    tokenizer: BertTokenizerFast,
+    tokenizer: BertTokenizer,
     *,
     preset: str,
     init: Path | None,
@@ -52,7 +52,7 @@ def build_model(
     return model
 
 
-def build_tokenizer(vocab: str | None, texts: list[str], path: Path) -> BertTokenizerFast:
+def build_tokenizer(vocab: str | None, texts: list[str], path: Path) -> BertTokenizer:
     """Load the configured vocabulary, or train one on `texts`; a copy is kept at `path` and used from then on."""
     if not path.exists():
         if vocab is None:

@@ -19,8 +19,7 @@ class FusionEncoder(nn.Module):
         heads = image_width // 64
         other = {} if text_width == image_width else {"kdim": text_width, "vdim": text_width}
         self.cross_attn = nn.MultiheadAttention(image_width, heads, batch_first=True, **other)
-        self.cross_modal_transformer = nn.Module()
-        self.cross_modal_transformer.resblocks = nn.Sequential(PreNormBlock(image_width, heads))
+        self.cross_modal_transformer = Blocks(PreNormBlock(image_width, heads))
         self.ln_pre_t = nn.LayerNorm(image_width)
         self.ln_pre_i = nn.LayerNorm(text_width)
         self.ln_post = nn.LayerNorm(image_width)
@@ -35,7 +34,20 @@ class FusionEncoder(nn.Module):
         fused, _ = self.cross_attn(
             self.ln_pre_t(image_tokens), keys, keys, key_padding_mask=padding, need_weights=False
         )
-        return self.ln_post(self.cross_modal_transformer.resblocks(fused))
+        return self.ln_post(self.cross_modal_transformer(fused))
+
+
+class Blocks(nn.Module):
+    """Blocks one after another, under the name that CLIP's transformer gives them."""
+
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__()
+        self.resblocks = nn.Sequential(*blocks)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, P, D] -> [B, P, D]."""
+        tokens = self.resblocks(tokens)
+        return tokens
 
 
 class PreNormBlock(nn.Module):

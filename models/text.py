@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from transformers import BertConfig, BertModel
 
 from models.sizes import Sizes
@@ -21,7 +24,6 @@ def build_text_encoder(sizes: Sizes, *, dropout: float = 0.1) -> BertModel:
         num_attention_heads=sizes.text_width // 64,
         intermediate_size=sizes.text_mlp,
         max_position_embeddings=sizes.positions,
-        encoder_width=sizes.vision_width,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         # BERT's own 0.02 suits 768 channels; at 192 it would drown the words in what [CLS] is anyway.
@@ -33,7 +35,7 @@ def build_text_encoder(sizes: Sizes, *, dropout: float = 0.1) -> BertModel:
     # transformers gives cross-attention to decoders alone and makes those causal. BLIP's BERT reads both ways: only
     # the layers stay decoders, which is what switches their cross-attention on.
     encoder.config.is_decoder = False
-    for layer in encoder.encoder.layer:
+    for layer in _layers(encoder):
         layer.attention.self.is_causal = False
     widen_cross_attention(encoder, sizes)
     types = encoder.embeddings.token_type_embeddings
@@ -44,10 +46,15 @@ def build_text_encoder(sizes: Sizes, *, dropout: float = 0.1) -> BertModel:
 
 def widen_cross_attention(encoder: BertModel, sizes: Sizes) -> None:
     """Let the cross-attention read image tokens of another width than the text's (BLIP-large: 1024 beside 768)."""
-    for layer in encoder.encoder.layer:
+    for layer in _layers(encoder):
         attention = layer.crossattention.self
         for name in ("key", "value"):
             projection = type(attention.key)(sizes.vision_width, attention.all_head_size)
             projection.weight.data.normal_(std=encoder.config.initializer_range)
             projection.bias.data.zero_()
             setattr(attention, name, projection)
+
+
+def _layers(encoder: BertModel) -> Iterable[Any]:
+    layers: Iterable[Any] = encoder.encoder.layer
+    return layers

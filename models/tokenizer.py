@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 from utils.errors import UserError
 from utils.files import write_text
@@ -20,7 +20,7 @@ MAX_TOKENS = 73
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def load_tokenizer(vocab: str | Path) -> BertTokenizerFast:
+def load_tokenizer(vocab: str | Path) -> BertTokenizer:
     """Load a BERT tokenizer and add `[DEC]` (begin of sentence) and `[ENC]` (marks an image-text pair), in that order.
 
     Args:
@@ -33,7 +33,7 @@ def load_tokenizer(vocab: str | Path) -> BertTokenizerFast:
     if path.is_file():
         tokenizer = _from_file(path)
     elif (path / "tokenizer.json").is_file():
-        tokenizer = BertTokenizerFast.from_pretrained(path)
+        tokenizer = BertTokenizer.from_pretrained(path)
     elif (path / "vocab.txt").is_file():
         tokenizer = _from_file(path / "vocab.txt")
     elif path.is_dir():
@@ -42,7 +42,7 @@ def load_tokenizer(vocab: str | Path) -> BertTokenizerFast:
         raise UserError(f"model.vocab: {path} is missing")
     else:
         try:
-            tokenizer = BertTokenizerFast.from_pretrained(str(vocab))
+            tokenizer = BertTokenizer.from_pretrained(str(vocab))
         except (OSError, ValueError) as error:
             raise UserError(f"model.vocab: no file, folder or hub model '{vocab}' ({_first_line(error)})") from None
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
@@ -61,7 +61,7 @@ def train_vocabulary(texts: Iterable[str], path: Path, *, size: int = 4000) -> N
     continuing = [f"##{letter}" for letter in sorted(set("".join(cleaned)) - {" "})]
     trainer = BertWordPieceTokenizer(lowercase=True)
     trainer.train_from_iterator(
-        cleaned,
+        iter(cleaned),
         vocab_size=size,
         min_frequency=2,
         show_progress=False,
@@ -78,7 +78,7 @@ def clean_text(text: str) -> str:
 
 
 def tokenize(
-    tokenizer: BertTokenizerFast, texts: list[str], *, pad_to: int | None = None, max_tokens: int = MAX_TOKENS
+    tokenizer: BertTokenizer, texts: list[str], *, pad_to: int | None = None, max_tokens: int = MAX_TOKENS
 ) -> tuple[Tensor, Tensor]:
     """Clean and tokenize captions.
 
@@ -99,12 +99,12 @@ def tokenize(
     return batch["input_ids"].to(torch.int64), batch["attention_mask"].to(torch.int64)
 
 
-def enc_token_id(tokenizer: BertTokenizerFast) -> int:
+def enc_token_id(tokenizer: BertTokenizer) -> int:
     """Id of `[ENC]`, the token that opens a text when it is matched with an image."""
-    return int(tokenizer.convert_tokens_to_ids("[ENC]"))
+    return tokenizer.get_vocab()["[ENC]"]
 
 
-def _from_file(path: Path) -> BertTokenizerFast:
+def _from_file(path: Path) -> BertTokenizer:
     words = [line.rstrip("\n") for line in path.read_text(encoding="utf-8").splitlines()]
     missing = [token for token in _SPECIAL if token not in words]
     if missing:
@@ -113,7 +113,7 @@ def _from_file(path: Path) -> BertTokenizerFast:
     # a folder is read rightly.
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
-        return BertTokenizerFast.from_pretrained(folder, do_lower_case=True)
+        return BertTokenizer.from_pretrained(folder, do_lower_case=True)
 
 
 def _first_line(error: Exception) -> str:

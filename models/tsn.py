@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 from models.checkpoint import load_weights, read_model
 from models.fusion import FusionEncoder
@@ -55,13 +56,13 @@ class TSN(nn.Module):
         self.itm_head = nn.Linear(sizes.text_width, 2)
         self.image_cross_model = FusionEncoder(sizes.vision_width, sizes.text_width)
         self.cross_proj = nn.Linear(sizes.vision_width, sizes.embed)
-        self.classifier = nn.Linear(sizes.embed, classes)
+        self.classifier = _classifier(sizes.embed, classes)
 
     @classmethod
     def from_checkpoint(
         cls,
         path: str | Path,
-        tokenizer: BertTokenizerFast,
+        tokenizer: BertTokenizer,
         *,
         image: tuple[int, int] | None = None,
         **options: Any,
@@ -92,7 +93,7 @@ class TSN(nn.Module):
 
     def set_classes(self, classes: int) -> None:
         """Start a new classifier over this many pseudo-identities."""
-        self.classifier = nn.Linear(self.sizes.embed, classes).to(self.cross_proj.weight.device)
+        self.classifier = _classifier(self.sizes.embed, classes).to(self.cross_proj.weight.device)
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Encode normalised pixels [B, 3, H, W] into tokens [B, P, D] and embeddings [B, 256] of unit length."""
@@ -115,8 +116,12 @@ class TSN(nn.Module):
         """Logit [B] that text i (ids [B, L]) belongs to image i (tokens [B, P, D])."""
         return self._match_logits(image_tokens, input_ids, attention_mask)[:, 1]
 
-    def forward(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, *, matching: bool = True
+    ) -> dict[str, Tensor]:
         """The losses of a batch of pairs with pseudo-labels [B]: `itc`, `itm` and `id`, scalars in float32.
+
+        Without `matching` there is no `itm`, which takes half of the time.
 
         One pass of each encoder serves the three; the fusion branch sees detached tokens, so that the ID loss
         trains the fusion encoder, the classifier and the text projection, and, through the text's own logits,
@@ -126,21 +131,27 @@ class TSN(nn.Module):
         text_tokens = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state
         image_proj, text_proj = self.vision_proj(image_tokens[:, 0]), self.text_proj(text_tokens[:, 0])
 
-        image_index, text_index = hard_negatives(image_proj, text_proj, labels)
-        match_logits = self._match_logits(
-            torch.cat([image_tokens, image_tokens[image_index], image_tokens]),
-            torch.cat([input_ids, input_ids, input_ids[text_index]]),
-            torch.cat([attention_mask, attention_mask, attention_mask[text_index]]),
-        )
         text_mask = None if self.fuse_padding else attention_mask
         fused = self.fuse(image_tokens.detach(), text_tokens.detach(), text_mask)
-        return {
-            "itc": itc_loss(image_proj, text_proj, labels),
-            "itm": itm_loss(match_logits),
-            "id": id_loss(self.classifier(fused), self.classifier(text_proj), labels),
-        }
+        losses = {"itc": itc_loss(image_proj, text_proj, labels)}
+        if matching:
+            image_index, text_index = hard_negatives(image_proj, text_proj, labels)
+            logits = self._match_logits(
+                torch.cat([image_tokens, image_tokens[image_index], image_tokens]),
+                torch.cat([input_ids, input_ids, input_ids[text_index]]),
+                torch.cat([attention_mask, attention_mask, attention_mask[text_index]]),
+            )
+            losses["itm"] = itm_loss(logits)
+        losses["id"] = id_loss(self.classifier(fused), self.classifier(text_proj), labels)
+        return losses
 
     def _match_logits(self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         marked = torch.cat([torch.full_like(input_ids[:, :1], self.enc_token), input_ids[:, 1:]], dim=1)
         joint = self.text_encoder(marked, attention_mask=attention_mask, encoder_hidden_states=image_tokens)
         return self.itm_head(joint.last_hidden_state[:, 0])
+
+
+def _classifier(width: int, classes: int) -> nn.Linear:
+    with warnings.catch_warnings():  # torch warns where there are no weights to draw: before the first clustering
+        warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+        return nn.Linear(width, classes)

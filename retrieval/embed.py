@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 from data.images import BrokenImageError
 from data.pairs import Photographs
@@ -44,7 +44,7 @@ class Embedded:
 @torch.inference_mode()
 def embed(
     model: TSN,
-    tokenizer: BertTokenizerFast,
+    tokenizer: BertTokenizer,
     retrieval: RetrievalSet,
     *,
     keep_tokens: bool,
@@ -101,9 +101,7 @@ def _embed_images(
     return torch.cat(embeds), torch.cat(kept) if keep_tokens else None
 
 
-def _embed_texts(
-    model: TSN, tokenizer: BertTokenizerFast, texts: Sequence[str | None], batch_size: int
-) -> Tensor | None:
+def _embed_texts(model: TSN, tokenizer: BertTokenizer, texts: Sequence[str | None], batch_size: int) -> Tensor | None:
     """[len(texts), E], each distinct text embedded once, zeros for None; None when there is no text at all."""
     distinct = sorted({text for text in texts if text is not None})
     if not distinct:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 from models.tsn import TSN
 from retrieval.embed import embed
@@ -11,7 +11,7 @@ from retrieval.retrieval_set import RetrievalSet
 
 
 def validate(
-    model: TSN, tokenizer: BertTokenizerFast, retrieval: RetrievalSet, *, k: int, batch_size: int
+    model: TSN, tokenizer: BertTokenizer, retrieval: RetrievalSet, *, k: int, batch_size: int
 ) -> dict[str, float]:
     """R1, R5, R10, mAP and mINP without rewrites; the matching head looks at the `k` best where k is not 0."""
     embedded = embed(model, tokenizer, retrieval, keep_tokens=k > 0, batch_size=batch_size, desc="validation")

@@ -81,9 +81,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     train.main(quick_run(*small, tmp_path / "again"))
     assert_same_run(whole, tmp_path / "again")
     train.main(quick_run(*small, tmp_path / "other", "train.seed=7"))
-    assert not torch.equal(
-        weights(whole / "last.pth")["vision_proj.weight"], weights(tmp_path / "other" / "last.pth")["vision_proj.weight"]
-    )
+    one, other = (weights(run / "last.pth")["vision_proj.weight"] for run in (whole, tmp_path / "other"))
+    assert not torch.equal(one, other)
 
 
 def test_person_ids_and_human_captions_of_the_training_split_change_no_weight(
@@ -130,9 +129,10 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
 def test_a_run_interrupted_in_any_epoch_ends_where_an_uninterrupted_one_ends(
     small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         interrupt_after(patch, calls)
-        train.main(quick_run(*small, tmp_path))
+        with pytest.raises(KeyboardInterrupt):
+            train.main(quick_run(*small, tmp_path))
     train.main(quick_run(*small, tmp_path))
     assert_same_run(whole, tmp_path)
 
@@ -149,9 +149,10 @@ def test_a_run_killed_between_its_two_checkpoints_ends_where_an_uninterrupted_on
         if len(seen) == saves and name == "last.pth":
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "_save", killed)
-        train.main(quick_run(*small, tmp_path))
+        with pytest.raises(KeyboardInterrupt):
+            train.main(quick_run(*small, tmp_path))
     train.main(quick_run(*small, tmp_path))
     assert_same_run(whole, tmp_path)
 
@@ -162,9 +163,10 @@ def test_a_run_killed_right_after_clustering_logs_the_clusters_once(
     def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(train, "build_optimizer", lambda model, **named: killed() if named else None)
-        train.main(quick_run(*small, tmp_path, "train.warmup_epochs=0"))
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "build_optimizer", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(quick_run(*small, tmp_path, "train.warmup_epochs=0"))
     train.main(quick_run(*small, tmp_path, "train.warmup_epochs=0"))
     assert [event["round"] for event in events(tmp_path) if event["event"] == "labels"] == [0, 1]
 
@@ -203,9 +205,7 @@ def test_missing_captions_say_which_script_makes_them(small: Small, tmp_path: Pa
         train.main(quick_run(small[0], tmp_path / "none", tmp_path / "run"))
 
 
-def test_a_truncated_photograph_is_named_and_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_truncated_photograph_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, captions = write_small_data(tmp_path / "data", tmp_path / "captions")
     broken = root / "imgs" / "train" / "003_1.png"
     broken.write_bytes(broken.read_bytes()[:150])
@@ -223,7 +223,7 @@ def test_all_noise_says_which_key_to_turn(small: Small, tmp_path: Path) -> None:
 
 
 def test_the_published_settings_train_too(small: Small, tmp_path: Path) -> None:
-    """Rows of distances, a frozen automatic radius, a source set, restarts, attended padding, choice on the test split."""
+    """Rows of distances, a frozen automatic radius, a source set, restarts, attended padding, choice on test."""
     train.main(
         quick_run(
             *small,

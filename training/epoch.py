@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 from models.tokenizer import MAX_TOKENS, tokenize
 from models.tsn import TSN
@@ -23,12 +23,13 @@ OnStep = Callable[..., object]
 
 def train_epoch(
     model: TSN,
-    tokenizer: BertTokenizerFast,
+    tokenizer: BertTokenizer,
     optimizer: Optimizer,
     batches: Iterable[Batch],
     labels: Tensor,
     *,
     learning_rates: Sequence[float],
+    matching: bool = True,
     clip_norm: float | None = None,
     log_every: int = 10,
     on_step: OnStep = lambda **_: None,
@@ -39,6 +40,7 @@ def train_epoch(
     Args:
         labels: [N] int64, pseudo-label of every pair, looked up by the batch's indices.
         learning_rates: one for each batch.
+        matching: False leaves the itm loss out.
         on_step: called every `log_every` steps with the losses, which are read from the device then and only then.
 
     Returns:
@@ -54,7 +56,8 @@ def train_epoch(
     with Progress(steps, desc=desc, unit="step") as bar:
         for step, (pixels, captions, indices) in enumerate(batches):
             ids, mask = tokenize(tokenizer, list(captions), pad_to=MAX_TOKENS if model.fuse_padding else None)
-            losses = model(pixels.to(device), ids.to(device), mask.to(device), labels[indices].to(device))
+            targets = labels[indices].to(device)
+            losses = model(pixels.to(device), ids.to(device), mask.to(device), targets, matching=matching)
             loss = torch.stack(list(losses.values())).sum()
             set_learning_rate(optimizer, learning_rates[step])
             optimizer.zero_grad(set_to_none=True)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 from data.pairs import PairImages, UnlabelledPairs
 from data.transforms import test_transform
@@ -18,7 +18,7 @@ from utils.progress import Progress
 @torch.inference_mode()
 def fused_features(
     model: TSN,
-    tokenizer: BertTokenizerFast,
+    tokenizer: BertTokenizer,
     pairs: UnlabelledPairs,
     *,
     batch_size: int,

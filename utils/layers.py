@@ -69,7 +69,7 @@ def overlay(tree: Tree, above: Tree, *, origin: str, prefix: str = "") -> Tree:
     for key, value in above.items():
         name = f"{prefix}{key}"
         if key not in tree:
-            meant = [*_leaves(value, f"{name}.")][0] if isinstance(value, dict) and value else name
+            meant = next(iter(_leaves(value, f"{name}."))) if isinstance(value, dict) and value else name
             raise UserError(f"unknown key {meant} in {origin}: {_nearest(meant, [*_leaves(tree, prefix)])}")
         if isinstance(tree[key], dict):
             if not isinstance(value, dict):
