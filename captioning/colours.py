@@ -16,20 +16,41 @@ _WHITE = np.array([0.9505, 1.0, 1.089])  # D65
 _SHADES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "black": ((6, 0, 0), (14, 1, -1), (22, 1, -1)),
     "gray": ((36, 0, -1), (46, 0, -1), (56, 0, -1)),
-    "white": ((70, 1, -1), (80, 1, -2), (92, 0, -2), (100, 0, 0)),
-    "red": ((20, 18, 6), (30, 28, 12), (40, 45, 22), (45, 60, 40), (50, 38, 12)),
+    "white": ((62, 3, 4), (70, 1, -1), (80, 1, -2), (92, 0, -2), (100, 0, 0)),
+    "red": ((20, 18, 6), (30, 28, 12), (40, 45, 22), (45, 60, 40), (50, 38, 12), (50, 48, 10)),
     "orange": ((55, 40, 50), (62, 30, 40), (68, 25, 60)),
-    "yellow": ((60, 0, 35), (70, 2, 55), (85, -8, 70), (55, 2, 28)),
-    "green": ((25, -14, 8), (40, -22, 12), (50, -35, 25), (60, -30, 40), (60, -16, 10), (40, -18, -2), (80, -30, 40)),
-    "blue": ((22, 3, -16), (32, 4, -24), (40, 12, -45), (50, -6, -28), (65, -8, -22), (60, -16, -16), (38, 0, -12)),
+    "yellow": ((60, 0, 35), (70, 2, 55), (85, -8, 70), (55, 2, 28), (62, -14, 34), (52, -10, 24)),
+    "green": (
+        (24, -8, 4),
+        (25, -14, 8),
+        (40, -22, 12),
+        (50, -35, 25),
+        (60, -30, 40),
+        (60, -16, 10),
+        (40, -18, -2),
+        (80, -30, 40),
+    ),
+    "blue": (
+        (22, 3, -16),
+        (32, 4, -24),
+        (40, 12, -45),
+        (50, -6, -28),
+        (65, -8, -22),
+        (60, -16, -16),
+        (38, 0, -12),
+        (46, -2, -9),
+        (20, 0, -9),
+    ),
     "purple": ((20, 12, -12), (32, 22, -20), (45, 28, -28), (60, 16, -16), (30, 18, -6)),
-    "pink": ((60, 30, 2), (72, 20, 4), (55, 45, 0), (50, 40, -6)),
+    "pink": ((60, 30, 2), (72, 20, 4), (56, 44, -8), (50, 40, -6)),
     "brown": ((26, 7, 10), (36, 10, 16), (46, 9, 16), (34, 16, 22)),
+    "beige": ((76, 3, 19), (66, 4, 16)),
 }
 NAMES = tuple(_SHADES)
-_POINTS = np.array([shade for shades in _SHADES.values() for shade in shades], dtype=float)
 _OWNER = np.array([place for place, shades in enumerate(_SHADES.values()) for _ in shades])
-_SCALE = np.array([0.7, 1.0, 1.0])
+_SCALE = np.array([0.7, 1.0, 1.0])  # light falls unevenly: a difference of lightness tells less than one of hue
+_POINTS = np.array([shade for shades in _SHADES.values() for shade in shades]) * _SCALE
+_POINTS_SQUARED = (_POINTS**2).sum(1)
 
 
 @dataclass(frozen=True)
@@ -37,14 +58,14 @@ class Colour:
     """The name of a region's colour.
 
     Attributes:
-        name: one of `NAMES`.
-        share: how much of the region has that name, from 0 to 1.
-        second: the name that comes next, and its share.
+        name: as people say it, the shade included where it has a name of its own ("dark blue").
+        share: how much of the region has that name in any shade, from 0 to 1.
+        basic: the name without the shade, one of `NAMES`.
     """
 
     name: str
     share: float
-    second: tuple[str, float]
+    basic: str
 
 
 def to_lab(rgb: NDArray[np.uint8]) -> Array:
@@ -60,17 +81,27 @@ _LINEAR = np.where(_BYTES <= 0.04045, _BYTES / 12.92, ((_BYTES + 0.055) / 1.055)
 
 
 def even_light(lab: Array) -> Array:
-    """Bring the brightest parts of a picture [H, W, 3] to a usual brightness, and take half of a colour cast away."""
+    """Bring the brightest parts of a picture [H, W, 3] to a usual brightness, as far as a camera may be off."""
     bright = np.percentile(lab[..., 0], 95)
-    gain = np.clip(78 / max(bright, 1.0), 0.9, 1.25)
-    return lab * gain
+    return lab * np.clip(78 / max(bright, 1.0), 0.9, 1.25)
 
 
 def name_region(lab: Array, weight: Array) -> Colour | None:
     """Name the colour of pixels [N, 3] that belong to a region with `weight` [N]; None if the region is empty."""
     if weight.sum() < 3:
         return None
-    distance = (((lab[:, None] - _POINTS) * _SCALE) ** 2).sum(-1)
-    share = np.bincount(_OWNER[distance.argmin(1)], weight, len(NAMES)) / weight.sum()
-    first, second = np.argsort(-share, kind="stable")[:2]
-    return Colour(NAMES[first], float(share[first]), (NAMES[second], float(share[second])))
+    owner = _OWNER[(_POINTS_SQUARED - 2 * (lab * _SCALE) @ _POINTS.T).argmin(1)]
+    share = np.bincount(owner, weight, len(NAMES)) / weight.sum()
+    first = int(share.argmax())
+    own = owner == first
+    return Colour(
+        _shade(NAMES[first], np.average(lab[own], axis=0, weights=weight[own])), float(share[first]), NAMES[first]
+    )
+
+
+def _shade(name: str, mean: Array) -> str:
+    """The name with its shade; of all colours, blue alone is commonly told apart into shades."""
+    if name == "blue" and mean[0] > 62:
+        return "light blue"
+    # dull and dark is denim, which is called blue
+    return "dark blue" if name == "blue" and mean[0] < 28 and mean[2] < -10 else name

@@ -1,4 +1,4 @@
-"""Where the person stands in a crop: colours of the middle told from colours of the rim, and the body cut into parts."""
+"""Where the person stands in a crop: colours of the middle told from those of the rim, and the body cut into parts."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _ends(mask: Array, axis: Array) -> tuple[float, float]:
 
 def _waist(lab: Array, mask: Array, axis: Array, top: float, bottom: float) -> float:
     """The row at which the colours above and below differ most, near the middle of the body."""
-    height, width = mask.shape
+    width = mask.shape[1]
     near = mask * (np.abs(np.arange(width)[None] - axis[:, None]) < 0.13 * width)
     weight = near.sum(1) + 1e-6
     mean = (lab * near[..., None]).sum(1) / weight[:, None]
@@ -118,7 +118,7 @@ def _waist(lab: Array, mask: Array, axis: Array, top: float, bottom: float) -> f
         reach = round(0.13 * span)
         above = np.average(mean[row - reach : row], axis=0, weights=weight[row - reach : row])
         below = np.average(mean[row : row + reach], axis=0, weights=weight[row : row + reach])
-        score = np.linalg.norm(above - below) - 60 * abs((row - top) / span - 0.5)
+        score = float(np.linalg.norm(above - below)) - 60 * abs((row - top) / span - 0.5)
         if score > best:
             best, waist = score, float(row)
     return waist
