@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = RunFolder(Path(config.run.dir), identity(config, pairs, source))
     save_config(config, run.path / "config.yaml")
     state = run.load_state()
-    paraphrase = paraphrase_some(train.paraphrase) if train.paraphrase else None
+    paraphrase = paraphrase_some(train.paraphrase, pairs.captions) if train.paraphrase else None
     words = texts_to_learn_words_from(pairs.captions, paraphrase)
     tokenizer = build_tokenizer(config.model.vocab, words, run.path / "vocab.txt")
 
@@ -185,6 +185,7 @@ def initial_model(config: Config, tokenizer: BertTokenizer) -> TSN:
         image=(image[0], image[1]) if image else None,
         seed=derived_seed(config.train.seed),
         dropout=model.dropout,
+        negatives=config.train.negatives,
         fuse_padding=model.fuse_padding,
         checkpointed_blocks=model.checkpointed_blocks,
         offload=model.offload,

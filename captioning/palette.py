@@ -123,9 +123,11 @@ def _shoes(figure: Figure) -> str | None:
 
 
 def _hair(colour: Colour | None) -> str | None:
-    """What hair can be: yellow and beige are blonde there, and the rest is mostly a hat or the background."""
+    """What hair can be: yellow and beige are blonde, orange is red; the rest is mostly a hat or the background."""
     if colour is None or colour.share < 0.5:
         return None
     if colour.basic in {"beige", "yellow"}:
         return "blonde"
+    if colour.basic == "orange":
+        return "red"
     return colour.basic if colour.basic in {"black", "brown"} else None

@@ -118,7 +118,7 @@ class Mention:
 
 def tokens(query: str) -> list[str]:
     """Lower-case words, full stops and commas of a query, compound spellings made one word."""
-    text = query.lower().replace("’", "'")
+    text = " ".join(query.lower().split()).replace("’", "'")
     for pattern, word in _SPELLINGS:
         text = pattern.sub(word, text)
     return re.findall(r"[a-z0-9]+(?:[-'][a-z0-9]+)*|[.,]", text)

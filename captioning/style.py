@@ -76,7 +76,7 @@ def render(slots: Slots) -> str:
     subject = slots.gender or NEUTRAL
     predicates = [_wearing(slots), _looks(slots), f"is carrying {slots.belongings}" if slots.belongings else ""]
     sentences = [f"The {subject} {predicate}." for predicate in predicates if predicate]
-    return " ".join(sentences) or f"{_with_article(subject).capitalize()}."
+    return " ".join(sentences) or f"{with_article(subject).capitalize()}."
 
 
 def parse(text: str) -> Slots:
@@ -154,9 +154,9 @@ def _wearing(slots: Slots) -> str:
     lower = _item(slots.lower_color, slots.lower_garment, _NO_GARMENT["lower"])
     shoes = _item(slots.shoe_color, slots.shoes, _NO_GARMENT["shoes"])
     if slots.upper_garment:
-        upper = _with_article(upper)
+        upper = with_article(upper)
     if slots.lower_garment and _head(slots.lower_garment) in SINGULAR_LOWER:
-        lower = _with_article(lower)
+        lower = with_article(lower)
     below = " and ".join(filter(None, (lower, shoes)))
     clothes = " with ".join(filter(None, (upper, below)))
     return clothes and f"is wearing {clothes}"
@@ -170,7 +170,7 @@ def _looks(slots: Slots) -> str:
         age = slots.age_group
         # "appears to be adult", as released, but "a teenager" and "a young adult"
         noun = _head(age) in AGE_NOUNS or (_head(age) == "adult" and age.lower() != "adult")
-        looks.append(f"appears to be {_with_article(age) if noun else age}")
+        looks.append(f"appears to be {with_article(age) if noun else age}")
     return " and ".join(looks)
 
 
@@ -251,7 +251,8 @@ def _bare(text: str) -> str:
     return re.sub(r"^an?\s+", "", text, flags=re.I)
 
 
-def _with_article(text: str) -> str:
+def with_article(text: str) -> str:
+    """Put "a" or "an" before a noun phrase."""
     # the sound counts: "a used coat", "a one-piece", "an orange top"
     vowel = re.match(r"[aeiou]", text, re.I) and not re.match(r"uni|use|eu|one\b", text, re.I)
     return f"{'an' if vowel else 'a'} {text}"

@@ -65,7 +65,8 @@ class Train(Section):
     batch_size: Annotated[int, Field(ge=2)]
     lr: Positive
     ramp_steps: Whole
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    negatives: Literal["hardest", "sampled"]
     paraphrase: Share
     augment: Literal["published", "light"]
     clip_norm: Positive | None

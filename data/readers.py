@@ -119,7 +119,7 @@ def _record(entry: Any, number: int, file: Path, images: Path, path_key: str) ->
     captions = [captions] if isinstance(captions, str) else captions
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise UserError(f"{where}: captions should be a list of sentences")
-    if not isinstance(person, int) or not isinstance(name, str):
+    if not _is_id(person) or not isinstance(name, str):
         raise UserError(f"{where}: id should be a whole number and {path_key} a path")
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(f"{where}: {path_key} {name} leads out of {images}")
@@ -132,6 +132,10 @@ def _check_files(records: list[ImageRecord], file: Path) -> None:
         raise UserError(f"{len(missing)} of {len(records)} images of {file} are missing, the first {missing[0]}")
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _note(note: Any, name: str, file: Path) -> tuple[tuple[str, ...], int]:
     note = {"captions": note} if isinstance(note, str | list) else note
     captions = note.get("captions", []) if isinstance(note, dict) else None
@@ -139,6 +143,6 @@ def _note(note: Any, name: str, file: Path) -> tuple[tuple[str, ...], int]:
     person = note.get("id", -1) if isinstance(note, dict) else -1
     if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
         raise UserError(f"{file}: {name} should have a sentence, a list of sentences, or an object with captions")
-    if not isinstance(person, int):
+    if not _is_id(person):
         raise UserError(f"{file}: the id of {name} should be a whole number")
     return tuple(captions), person

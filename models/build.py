@@ -57,8 +57,15 @@ def build_tokenizer(vocab: str | None, texts: list[str], path: Path) -> BertToke
     if not path.exists():
         if vocab is None:
             train_vocabulary(texts, path)
+        elif (file := _vocabulary_file(Path(vocab))) is not None:
+            load_tokenizer(vocab)  # refuses what is no vocabulary
+            write_text(path, file.read_text(encoding="utf-8"))
         else:
             words = load_tokenizer(vocab).get_vocab()
             own = sorted((number, word) for word, number in words.items() if word not in ("[DEC]", "[ENC]"))
             write_text(path, "".join(f"{word}\n" for _, word in own))
     return load_tokenizer(path)
+
+
+def _vocabulary_file(vocab: Path) -> Path | None:
+    return next((file for file in (vocab, vocab / "vocab.txt") if file.is_file()), None)

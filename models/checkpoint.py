@@ -42,7 +42,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except IsADirectoryError:
         raise UserError(f"checkpoint {path} is a folder, not a file") from None
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        # "Unsupported operand" is said of bytes that are no pickle at all, such as a saved web page
+        refused = "Unsupported operand" not in str(error) and ("Unsupported" in str(error) or "GLOBAL" in str(error))
+        if refused:
             raise UserError(
                 f"checkpoint {path} is refused: it holds pickled Python objects, and reading those runs whatever code "
                 "they name; save its tensors alone"

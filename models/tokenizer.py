@@ -105,7 +105,10 @@ def enc_token_id(tokenizer: BertTokenizer) -> int:
 
 
 def _from_file(path: Path) -> BertTokenizer:
-    words = [line.rstrip("\n") for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        words = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"model.vocab: cannot read {path} ({error})") from None
     missing = [token for token in _SPECIAL if token not in words]
     if missing:
         raise UserError(f"model.vocab: {path} lacks {', '.join(missing)}: it is not a BERT vocabulary")

@@ -14,7 +14,7 @@ from transformers import BertTokenizer
 
 from models.checkpoint import load_weights, read_model
 from models.fusion import FusionEncoder
-from models.losses import hard_negatives, id_loss, itc_loss, itm_loss
+from models.losses import Negatives, hard_negatives, id_loss, itc_loss, itm_loss
 from models.sizes import Sizes
 from models.text import build_text_encoder
 from models.tokenizer import enc_token_id
@@ -29,6 +29,7 @@ class TSN(nn.Module):
         sizes: the shape of every weight.
         enc_token: id of `[ENC]`, which replaces a text's first token when it is matched with an image.
         classes: pseudo-identities that the classifier tells apart; it changes from round to round.
+        negatives: which pairs the matching head learns to tell from true ones, see `hard_negatives`.
         fuse_padding: attend to the padding of a caption when fusing, as published; a caption's fused feature then
             depends on how far it was padded.
         checkpointed_blocks, offload: see `build_vision_encoder`.
@@ -40,6 +41,7 @@ class TSN(nn.Module):
         *,
         enc_token: int,
         classes: int = 0,
+        negatives: Negatives = "hardest",
         fuse_padding: bool = False,
         dropout: float = 0.1,
         checkpointed_blocks: int = 0,
@@ -48,6 +50,7 @@ class TSN(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.enc_token = enc_token
+        self.negatives = negatives
         self.fuse_padding = fuse_padding
         self.visual_encoder = build_vision_encoder(sizes, checkpointed_blocks=checkpointed_blocks, offload=offload)
         self.text_encoder = build_text_encoder(sizes, dropout=dropout)
@@ -135,7 +138,7 @@ class TSN(nn.Module):
         fused = self.fuse(image_tokens.detach(), text_tokens.detach(), text_mask)
         losses = {"itc": itc_loss(image_proj, text_proj, labels)}
         if matching:
-            image_index, text_index = hard_negatives(image_proj, text_proj, labels)
+            image_index, text_index = hard_negatives(image_proj, text_proj, labels, choice=self.negatives)
             logits = self._match_logits(
                 torch.cat([image_tokens, image_tokens[image_index], image_tokens]),
                 torch.cat([input_ids, input_ids, input_ids[text_index]]),

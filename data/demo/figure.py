@@ -122,11 +122,11 @@ def _foot(stage: Stage, person: Person, shades: Shades, side: str) -> None:
     up = stage.point(0, -0.012, 0) - stage.point(0, 0, 0)
     sole = (228, 226, 220) if person.shoes == "sneakers" else tuple(0.55 * part for part in shades.shoes)
     down = -0.5 * up
-    radii = (0.022, 0.023, 0.019)
+    radii = (0.025, 0.027, 0.022)
     middle = 0.55 * toe + 0.45 * heel
     stage.canvas.paint(stage.limb([heel + down, middle + down, toe + down], radii), sole, "shoes", relief=0.2)
     stage.canvas.paint(
-        stage.limb([ankle, heel + up * 0.5, middle + up, toe + up * 0.4], (0.024, *radii)),
+        stage.limb([ankle, heel + up * 0.5, middle + up, toe + up * 0.4], (0.027, *radii)),
         shades.shoes,
         "shoes",
         depth=0.02 * stage.scale,

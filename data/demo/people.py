@@ -51,19 +51,29 @@ class Person:
         return tuple(value for value in vars(self).values() if isinstance(value, str))
 
 
+# Summer in a colourful town: rarer colours are as frequent as the usual ones, so that a small set has all of them.
 _WEIGHTS: dict[str, dict[str, float]] = {
     "upper_color": {
-        **{"black": 17, "white": 14, "gray": 11, "blue": 9, "red": 9, "dark blue": 8, "green": 7, "light blue": 5},
-        **{"pink": 5, "purple": 4, "yellow": 4, "orange": 4, "brown": 4, "beige": 5},
+        **{"black": 9, "white": 9, "gray": 7, "blue": 8, "red": 9, "dark blue": 6, "green": 8, "light blue": 6},
+        **{"pink": 7, "purple": 7, "yellow": 8, "orange": 8, "brown": 6, "beige": 5},
     },
     "male_upper": {"t-shirt": 30, "shirt": 18, "sweater": 13, "hoodie": 14, "jacket": 17, "coat": 5, "tank top": 3},
     "female_upper": {"t-shirt": 22, "shirt": 16, "sweater": 14, "hoodie": 8, "jacket": 14, "coat": 8, "tank top": 8},
-    "male_lower": {"trousers": 48, "jeans": 30, "shorts": 22},
-    "female_lower": {"trousers": 30, "jeans": 24, "shorts": 14, "skirt": 18, "dress": 14},
-    "trousers": {"black": 34, "dark blue": 18, "gray": 18, "beige": 12, "brown": 8, "white": 5, "green": 5},
-    "shorts": {"black": 24, "dark blue": 16, "gray": 15, "beige": 16, "blue": 8, "white": 7, "green": 7, "red": 7},
-    "skirt": {"black": 30, "dark blue": 14, "red": 12, "gray": 12, "white": 9, "pink": 8, "beige": 8, "green": 7},
-    "dress": {"black": 18, "red": 18, "blue": 14, "white": 12, "green": 10, "pink": 10, "yellow": 9, "purple": 9},
+    "male_lower": {"trousers": 52, "jeans": 18, "shorts": 30},
+    "female_lower": {"trousers": 36, "jeans": 14, "shorts": 18, "skirt": 20, "dress": 12},
+    "trousers": {
+        "black": 17,
+        "dark blue": 11,
+        "gray": 12,
+        "beige": 12,
+        "brown": 12,
+        "white": 12,
+        "green": 12,
+        "red": 12,
+    },
+    "shorts": {"black": 14, "dark blue": 11, "gray": 11, "beige": 12, "blue": 10, "white": 12, "green": 11, "red": 11},
+    "skirt": {"black": 15, "dark blue": 11, "red": 13, "gray": 11, "white": 12, "pink": 13, "beige": 9, "green": 12},
+    "dress": {"black": 12, "red": 15, "blue": 14, "white": 12, "green": 12, "pink": 12, "yellow": 12, "purple": 11},
     "shoe_color": {"black": 34, "white": 26, "gray": 12, "brown": 13, "red": 7, "blue": 4, "dark blue": 4},
     "male_hair": {"short": 84, "medium-length": 6, "bald": 10},
     "female_hair": {"short": 16, "medium-length": 34, "long": 50},

@@ -38,9 +38,9 @@ def take_photograph(person: Person, *, camera: int, view: str, seed: tuple[int, 
     rng = np.random.default_rng(seed)
     site = CAMERAS[camera]
     width, height = int(rng.integers(64, 73)) * OVERSAMPLING, int(rng.integers(144, 161)) * OVERSAMPLING
-    tall = height * rng.uniform(0.84, 0.92)
+    tall = height * rng.uniform(0.86, 0.93)
     x = width * (0.5 + rng.normal(0, 0.025))
-    crown = (height - tall) * rng.uniform(0.3, 0.65)
+    crown = height * rng.uniform(0.955, 0.985) - 0.985 * tall  # a detector's crop ends at the soles
     scene = background(site, width, height, rng)
     cast_shadow(scene, x, crown + 0.985 * tall, tall, site.light)
     canvas = Canvas(scene, site.light, rng)

@@ -71,7 +71,7 @@ def cast_shadow(pixels: Floats, x: float, y: float, scale: float, light: tuple[f
     reach = 0.2 * scale
     shift = -0.12 * scale * light[0]
     ImageDraw.Draw(mask).ellipse(
-        (x - reach + min(shift, 0), y - 0.03 * scale, x + reach + max(shift, 0), y + 0.035 * scale), fill=150
+        (x - reach + min(shift, 0), y - 0.03 * scale, x + reach + max(shift, 0), y + 0.035 * scale), fill=95
     )
     soft = np.asarray(mask.filter(ImageFilter.GaussianBlur(0.02 * scale)), dtype=np.float32)
     pixels *= (1 - soft / 255 * 0.75)[..., None]

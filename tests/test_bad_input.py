@@ -1,0 +1,117 @@
+"""What goes wrong outside the code, through the scripts themselves: one line that says what and where."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+import gen_test_data
+import gen_train_data
+import test as test_script
+import train
+from tests.small import quick_run, write_small_data
+from utils.errors import UserError
+
+Main = Callable[[Sequence[str] | None], None]
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> tuple[Path, Path]:
+    """Small data and its caption files, for this test alone."""
+    return write_small_data(tmp_path / "data", tmp_path / "captions")
+
+
+def complaint(main: Main, arguments: Sequence[str]) -> str:
+    """The one line with which a script refuses."""
+    with pytest.raises(UserError) as caught:
+        main(arguments)
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    return message
+
+
+def cut_short(path: Path) -> Path:
+    """Leave a photograph's first half."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+@pytest.mark.parametrize("main", [gen_train_data.main, gen_test_data.main, train.main])
+def test_no_such_config(main: Main) -> None:
+    message = complaint(main, ["--config", "configs/dmo.yaml"])
+    assert message == "no such config: configs/dmo.yaml: did you mean configs/demo.yaml?"
+
+
+@pytest.mark.parametrize("main", [gen_train_data.main, gen_test_data.main, train.main])
+def test_a_misspelt_key(main: Main) -> None:
+    message = complaint(main, ["--set", "train.bacth_size=3"])
+    assert message == "unknown key train.bacth_size in --set train.bacth_size=3: did you mean train.batch_size?"
+
+
+def test_a_script_exits_with_status_2_and_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "train.py", "--set", "train.lr=fast"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: train.lr='fast' is not possible")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("main", [gen_train_data.main, train.main])
+def test_an_empty_folder_of_pictures(main: Main, tmp_path: Path) -> None:
+    (tmp_path / "pictures" / "train").mkdir(parents=True)
+    message = complaint(main, ["--config", "configs/custom.yaml", "--set", f"data.root={tmp_path / 'pictures'}"])
+    assert message.startswith(f"{tmp_path / 'pictures'} holds no image: expected photographs in ")
+
+
+def test_a_broken_training_image_is_named_and_left_out(
+    small: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = cut_short(small[0] / "imgs" / "train" / "003_1.png")
+    train.main(quick_run(*small, tmp_path / "run", "train.rounds=1", "train.epochs=1"))
+    told = capfd.readouterr()
+    assert str(broken) in told.out + told.err
+    for file in small[1].iterdir():
+        file.unlink()
+    gen_train_data.main(quick_run(*small, tmp_path / "run"))
+    assert f"no caption for train/003_1.png: {broken} cannot be read" in capfd.readouterr().err
+    entries = json.loads((small[1] / "cuhk_qwen_gen_captions.json").read_text())
+    assert len(entries) == 39
+    assert "train/003_1.png" not in {entry["image_path"] for entry in entries}
+
+
+def test_a_broken_gallery_image_is_an_error(small: tuple[Path, Path], tmp_path: Path) -> None:
+    train.main(quick_run(*small, tmp_path / "run", "train.rounds=1", "train.epochs=1"))
+    broken = cut_short(small[0] / "imgs" / "test" / "015_0.png")
+    assert str(broken) in complaint(test_script.main, [str(tmp_path / "run")])
+    (small[1] / "cuhk_test_qwen_gen_captions.json").unlink()
+    assert str(broken) in complaint(gen_test_data.main, quick_run(*small, tmp_path / "run"))
+    assert not (small[1] / "cuhk_test_qwen_gen_captions.json").exists()
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_captions_of_another_data_set(small: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in ("cuhk_qwen_gen_captions.json", "cuhk_test_qwen_gen_captions.json"):
+        text = (small[1] / name).read_text()
+        (small[1] / name).write_text(text.replace('"train/', '"elsewhere/').replace('"test/', '"elsewhere/'))
+    run = quick_run(*small, tmp_path / "run")
+    for main in (gen_train_data.main, gen_test_data.main, train.main):
+        assert "holds captions of another data set: it names elsewhere/" in complaint(main, run)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_without_a_checkpoint(small: tuple[Path, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train.main(quick_run(*small, run, "train.rounds=1", "train.epochs=1"))
+    (run / "best.pth").unlink()
+    assert complaint(test_script.main, [str(run)]).startswith(f"{run / 'best.pth'} is missing: train first")
+    assert complaint(test_script.main, [str(tmp_path)]) == f"{tmp_path} is no run folder: it has no config.yaml"
+    nowhere = tmp_path / "nowhere"
+    assert complaint(test_script.main, [str(nowhere)]) == f"{nowhere} is neither a run folder nor a checkpoint"

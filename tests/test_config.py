@@ -1,0 +1,209 @@
+"""Settings: every shipped file loads, layers lie in order, and each mistake is one line that names the key."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from configs.identity import run_identity
+from configs.load import FOLDER, add_config_arguments, load_config, save_config
+from configs.schema import Config
+from utils.errors import UserError
+from utils.layers import flatten, parse_override, read_yaml
+
+SHIPPED = sorted(FOLDER.glob("*.yaml"))
+DEMO = FOLDER / "demo.yaml"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("preset", ["tiny", "base", "large"])
+def test_every_shipped_config_loads_with_every_preset(path: Path, preset: str) -> None:
+    """And its run folder is named after it."""
+    config = load_config(path, [f"model.preset={preset}"])
+    assert config.model.preset == preset
+    assert config.run.dir == f"output/{path.stem}"
+
+
+def test_each_data_set_has_a_config() -> None:
+    """Its name is the name of the data set that it sets."""
+    for path in SHIPPED:
+        if path.stem != "base":
+            assert load_config(path).data.name == path.stem
+
+
+def test_every_key_of_base_is_said_in_a_comment() -> None:
+    """A comment on its own line; `epochs` alone speaks for itself beside `rounds`, and a few that repeat their name."""
+    lines = (FOLDER / "base.yaml").read_text().splitlines()
+    bare = [line.split(":")[0].strip() for line in lines if re.match(r"  \w+:", line) and "#" not in line]
+    assert set(bare) <= {"epochs", "batch_size", "weight_decay", "seed"}
+
+
+def test_base_holds_every_key_of_the_schema_and_no_other() -> None:
+    """Defaults stand in one file alone."""
+    known = {
+        f"{section}.{key}"
+        for section, field in Config.model_fields.items()
+        for key in field.annotation.model_fields  # type: ignore[union-attr]
+    }
+    assert set(flatten(read_yaml(FOLDER / "base.yaml"))) == known
+    sections = [field.annotation.model_fields for field in Config.model_fields.values()]  # type: ignore[union-attr]
+    assert all(key.is_required() for section in sections for key in section.values())
+
+
+def test_layers_lie_in_order(tmp_path: Path) -> None:
+    """base < preset < file < --set: each value comes from the topmost layer that has it."""
+    file = tmp_path / "own.yaml"
+    file.write_text("model: {preset: tiny}\ntrain: {epochs: 3, lr: 1e-4}\n")
+    config = load_config(file, ["train.lr=1e-5"])
+    assert config.train.weight_decay == read_yaml(FOLDER / "base.yaml")["train"]["weight_decay"]
+    assert config.train.batch_size == read_yaml(FOLDER / "presets" / "tiny.yaml")["train"]["batch_size"]
+    assert config.train.epochs == 3
+    assert config.train.lr == 1e-5
+
+
+def test_a_preset_set_on_the_command_line_brings_its_values() -> None:
+    """`--set model.preset=tiny` takes the tiny preset's rates, and a later --set still wins."""
+    tiny = read_yaml(FOLDER / "presets" / "tiny.yaml")["train"]
+    config = load_config(FOLDER / "cuhk_pedes.yaml", ["model.preset=tiny", "train.rounds=7"])
+    assert config.train.lr == tiny["lr"]
+    assert config.train.rounds == 7
+
+
+def test_numbers_in_exponent_form_are_numbers() -> None:
+    """YAML 1.1 would take 1e-5 for text."""
+    for text, number in (("1e-5", 1e-5), ("2.5E3", 2500.0), ("-1e2", -100.0), (".5e1", 5.0), ("1.0e-5", 1e-5)):
+        assert parse_override(f"train.lr={text}") == {"train": {"lr": number}}
+    assert parse_override("run.dir=1e-5x") == {"run": {"dir": "1e-5x"}}
+    assert load_config(DEMO, ["train.lr=1e-5"]).train.lr == 1e-5
+
+
+def test_values_set_are_read_as_yaml() -> None:
+    """Numbers, booleans, null, lists, and text with an equals sign."""
+    config = load_config(
+        DEMO,
+        ["train.rounds=3", "model.fuse_padding=true", "train.clip_norm=null", "model.image_size=[64, 32]"]
+        + ["data.root=a=b", "cluster.eps=0.5", "cluster.source_weight=0", "run.device=cuda:1"],
+    )
+    assert (config.train.rounds, config.model.fuse_padding, config.train.clip_norm) == (3, True, None)
+    assert (config.model.image_size, config.data.root, config.cluster.eps) == ([64, 32], "a=b", 0.5)
+    assert (config.cluster.source_weight, config.run.device) == (0.0, "cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        # unknown keys, and the nearest known one
+        ("train.epoch=3", r"unknown key train\.epoch in --set train\.epoch=3: did you mean train\.epochs\?"),
+        ("trian.epochs=3", r"unknown key trian\.epochs in .*did you mean train\.epochs\?"),
+        ("epochs=3", r"unknown key epochs in .*did you mean train\.epochs\?"),
+        ("cluster.espilon=3", r"unknown key cluster\.espilon in "),
+        ("model.preset.x=1", r"model\.preset"),
+        ("train=3", r"train in --set train=3 is a section: set one of train\.rounds"),
+        # no assignment, no value
+        ("train.epochs", r"--set train\.epochs: expected section\.key=value"),
+        ("=3", r"expected section\.key=value"),
+        ("train.epochs=[", "the value is not valid YAML"),
+        # wrong types
+        ("train.epochs=many", r"train\.epochs='many' is not possible: it should be .*integer"),
+        ("train.epochs=2.5", r"train\.epochs=2\.5 is not possible: it should be .*integer"),
+        ("train.epochs=true", r"train\.epochs=True is not possible"),
+        ("train.lr='1'", r"train\.lr='1' is not possible: it should be .*number"),
+        ("data.root=3", r"data\.root=3 is not possible: it should be .*string"),
+        ("train.restart=1", r"train\.restart=1 is not possible: it should be .*boolean"),
+        ("train.seed=", r"train\.seed=None is not possible"),
+        # impossible values
+        ("train.epochs=0", r"train\.epochs=0 is not possible: it should be greater than or equal to 1"),
+        ("train.batch_size=1", r"train\.batch_size=1 .*greater than or equal to 2"),
+        ("train.lr=0", r"train\.lr=0 .*greater than 0"),
+        ("train.lr=.inf", r"train\.lr=inf .*finite"),
+        ("train.lr=.nan", r"train\.lr=nan"),
+        ("train.weight_decay=.nan", r"train\.weight_decay=nan"),
+        ("train.weight_decay=.inf", r"train\.weight_decay=inf"),
+        ("eval.msm_weight=1.5", r"eval\.msm_weight=1\.5 .*less than or equal to 1"),
+        ("cluster.source_weight=1", r"cluster\.source_weight=1 .*less than 1"),
+        ("cluster.eps=-1", r"cluster\.eps=-1 .*greater than 0 or 'auto'"),
+        ("cluster.eps=big", r"cluster\.eps='big' .*number or 'auto'"),
+        ("cluster.metric=cosine", r"cluster\.metric='cosine' .*'precomputed' or 'rows'"),
+        ("model.preset=huge", r"model\.preset='huge' .*'tiny', 'base' or 'large'"),
+        ("model.image_size=[64]", r"model\.image_size=\[64\] .*at least 2 items"),
+        ("model.image_size=[64, 0]", r"model\.image_size=\[64, 0\] "),
+        ("data.name=market", r"data\.name='market' .*'cuhk_pedes'"),
+        ("run.device=tpu", r"run\.device='tpu' .*auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(override: str, message: str) -> None:
+    """What is wrong, where it came from, and what is known or allowed."""
+    with pytest.raises(UserError, match=message) as told:
+        load_config(DEMO, [override])
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: [", "not valid YAML"),
+        ("- train", "not a mapping of sections to keys"),
+        ("train: {epochz: 3}", r"unknown key train\.epochz in .*own\.yaml: did you mean train\.epochs\?"),
+        ("train:", r"train in .*own\.yaml is a section"),
+        ("model: 3", r"model in .*own\.yaml is a section"),
+        ("model: {preset: [1]}", r"model\.preset=\[1\] is not possible"),
+        ("5: 3", "unknown key 5"),
+    ],
+)
+def test_a_broken_file_is_one_line_that_names_it(tmp_path: Path, text: str, message: str) -> None:
+    """Broken YAML, a list, an unknown key, an empty section."""
+    file = tmp_path / "own.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message) as told:
+        load_config(file)
+    assert "\n" not in str(told.value)
+
+
+def test_a_missing_file_names_the_nearest_one(tmp_path: Path) -> None:
+    """A folder and bytes that are no text are named, too."""
+    with pytest.raises(UserError, match=r"no such config: .*demmo\.yaml: did you mean .*demo\.yaml\?"):
+        load_config(FOLDER / "demmo.yaml")
+    with pytest.raises(UserError, match="cannot read config"):
+        load_config(tmp_path)
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot read config"):
+        load_config(tmp_path / "bytes.yaml")
+
+
+def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    """Comments alone leave base.yaml and its preset as they are."""
+    (tmp_path / "own.yaml").write_text("# nothing\n")
+    config, preset = load_config(tmp_path / "own.yaml"), flatten(read_yaml(FOLDER / "presets" / "base.yaml"))
+    expected = flatten(read_yaml(FOLDER / "base.yaml")) | preset | {"run.dir": "output/own"}
+    assert flatten(config.model_dump()) == expected
+
+
+def test_a_saved_config_loads_as_it_was(tmp_path: Path) -> None:
+    """The run folder's config.yaml gives the same config again, whatever the preset's values are."""
+    config = load_config(DEMO, ["train.lr=1e-5", "data.root='a: b #c'", "model.image_size=[64, 32]"])
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == config.model_dump()
+
+
+def test_settings_that_change_weights_make_another_run() -> None:
+    """Speed and display do not; the rest of model, cluster and train, and the choice of the epoch, do."""
+    run = run_identity(load_config(DEMO))
+    for same in ("train.workers=3", "train.log_every=2", "eval.k_test=3", "run.device=cpu", "model.offload=true"):
+        assert run_identity(load_config(DEMO, [same])) == run
+    for other in ("train.seed=7", "cluster.k1=9", "model.dropout=0.3", "eval.select=last", "train.paraphrase=0.1"):
+        assert run_identity(load_config(DEMO, [other])) != run
+
+
+def test_arguments_of_scripts() -> None:
+    """--set takes several values and may be repeated; --config has a default."""
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    parsed = parser.parse_args(["--set", "a.b=1", "c.d=2", "--set", "e.f=3"])
+    assert parsed.overrides == ["a.b=1", "c.d=2", "e.f=3"]
+    assert Path(parsed.config) == Path("configs/demo.yaml")

@@ -1,0 +1,137 @@
+"""The drawn data set: what it holds, that it can be read back, and that drawing it is safe."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import data.demo
+from captioning.rules import read
+from data.demo import draw_demo
+from data.demo.people import people_of
+from data.demo.photograph import take_photograph
+from data.demo.scene import CAMERAS
+from data.demo.words import two_queries
+from data.images import find_broken
+from data.readers import read_cuhk_pedes
+from utils.errors import UserError
+
+FEW = {"train_people": 3, "val_people": 2, "test_people": 2, "train_images": 3, "eval_images": 2}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo of seven people, drawn by one process."""
+    root = tmp_path_factory.mktemp("demo")
+    draw_demo(root, workers=1, **FEW)
+    return root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_it_has_the_layout_of_cuhk_pedes_and_every_picture_can_be_read(drawn: Path) -> None:
+    records = read_cuhk_pedes(drawn)
+    assert {split: sum(record.split == split for record in records) for split in ("train", "val", "test")} == {
+        "train": 9,
+        "val": 4,
+        "test": 4,
+    }
+    assert len({record.person_id for record in records}) == 7
+    assert all(len(record.captions) == 2 for record in records)
+    assert not find_broken(records, what="demo")
+    attributes = json.loads((drawn / "attributes.json").read_text())
+    assert attributes.keys() == {record.name for record in records}
+    of_first = [attributes[record.name] for record in records if record.person_id == 0]
+    assert len({seen["camera"] for seen in of_first}) == len({seen["view"] for seen in of_first}) == 3
+
+
+def test_the_files_do_not_depend_on_the_number_of_processes(drawn: Path, tmp_path: Path) -> None:
+    draw_demo(tmp_path, workers=2, **FEW)
+    assert contents(tmp_path) == contents(drawn)
+
+
+def test_a_finished_set_is_not_drawn_again_and_another_seed_replaces_it(tmp_path: Path) -> None:
+    one = {"train_people": 1, "val_people": 1, "test_people": 1, "train_images": 1, "eval_images": 1, "workers": 1}
+    draw_demo(tmp_path, **one)
+    stamp = (tmp_path / "demo.json").stat().st_mtime_ns
+    before = contents(tmp_path)
+    draw_demo(tmp_path, **one)
+    assert (tmp_path / "demo.json").stat().st_mtime_ns == stamp
+    draw_demo(tmp_path, seed=7, **one)
+    after = contents(tmp_path)
+    assert len(after) == len(before)
+    assert after != before
+
+
+def test_a_drawing_that_was_killed_is_begun_again(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data.demo, "two_queries", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            draw_demo(tmp_path, workers=1, **FEW)
+    assert not (tmp_path / "reid_raw.json").exists()
+    draw_demo(tmp_path, workers=1, **FEW)
+    assert contents(tmp_path) == contents(drawn)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds something else than a drawn data set"):
+        draw_demo(tmp_path, workers=1, **FEW)
+    assert contents(tmp_path) == {"thesis.txt": b"mine"}
+
+
+def test_nobody_looks_like_another_and_a_tenth_have_a_twin_who_differs_in_one_detail() -> None:
+    splits = people_of(2024, {"train": 60, "test": 40})
+    everyone = [person.described() for people in splits.values() for person in people]
+    assert len(set(everyone)) == 100
+    for people in splits.values():
+        looks = [person.described() for person in people]
+        twins = {
+            place
+            for pair in combinations(range(len(looks)), 2)
+            if sum(a != b for a, b in zip(looks[pair[0]], looks[pair[1]], strict=True)) == 1
+            for place in pair
+        }
+        assert len(twins) >= 0.1 * len(people)
+
+
+def test_queries_say_what_is_seen_and_nothing_else_in_words_that_the_rewriter_knows() -> None:
+    people = people_of(5, {"test": 60})["test"]
+    genders = 0
+    for number, person in enumerate(people):
+        camera, view = number % len(CAMERAS), ("front", "side", "back")[number % 3]
+        seen = take_photograph(person, camera=camera, view=view, seed=(5, number)).seen
+        first, second = two_queries(seen, Random(number))
+        assert first != second
+        for query in (first, second):
+            found = read(query)
+            assert found.gender in {None, seen["gender"]}
+            genders += found.gender is not None
+            assert found.upper_color is None or found.upper_color.removesuffix(" striped") in {
+                seen["upper_color"],
+                "striped",
+            }
+            lower = "blue" if seen["lower_garment"] == "jeans" else seen["lower_color"]
+            assert found.lower_color in {None, lower}
+            assert found.shoe_color in {None, seen["shoe_color"]}
+            assert found.hair_color in {None, seen["hair_color"]}
+            for bag in ("backpack", "handbag", "shoulder bag"):
+                assert bag not in (found.belongings or "") or seen["bag"] == bag
+            assert "hat" not in (found.belongings or "").split() or seen["hat"] is not None
+    assert 0.75 < genders / 120 < 1
+
+
+def test_what_stands_behind_something_is_not_seen() -> None:
+    person = people_of(3, {"test": 1})["test"][0]
+    views = [take_photograph(person, camera=2, view="front", seed=(9, number)).seen for number in range(40)]
+    assert {seen["shoe_color"] for seen in views} == {person.shoe_color, None}  # a car stands before some of the feet

@@ -1,0 +1,91 @@
+"""How scripts end: one line and status 2 for what the user can mend, 130 for Ctrl-C, a traceback for our own faults."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils.device import pick_device
+from utils.errors import UserError, run_script
+
+
+def status(main: Callable[[], int | None]) -> int:
+    with pytest.raises(SystemExit) as left:
+        run_script(main)
+    return int(left.value.code or 0)
+
+
+def raising(error: BaseException) -> Callable[[], int | None]:
+    def main() -> int | None:
+        raise error
+
+    return main
+
+
+def test_a_user_error_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard error, without a traceback."""
+    assert status(raising(UserError("data.root: folder x is missing"))) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "error: data.root: folder x is missing\n"
+    assert captured.out == ""
+
+
+def test_an_interrupt_is_one_line_and_status_130(capsys: pytest.CaptureFixture[str]) -> None:
+    """It says how to go on."""
+    assert status(raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "interrupted: run the same command again to go on\n"
+
+
+def test_the_status_of_main_is_the_scripts() -> None:
+    """None is success."""
+    assert [status(lambda: None), status(lambda: 0), status(lambda: 3)] == [0, 0, 3]
+
+
+def test_our_own_faults_keep_their_traceback() -> None:
+    """What is no user error is not dressed up as one."""
+    with pytest.raises(ValueError, match="a fault"):
+        run_script(raising(ValueError("a fault")))
+
+
+def test_a_real_interrupt_ends_a_process_with_130() -> None:
+    """SIGINT to a process that runs a script."""
+    program = (
+        "import time; from utils.errors import run_script\n"
+        "def main():\n    print('ready', flush=True); time.sleep(60)\n"
+        "run_script(main)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == 130
+    assert said == "interrupted: run the same command again to go on\n"
+
+
+def test_the_device_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """auto falls back on the CPU; a GPU that is not there is a user error that names the key."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
+    for name in ("cuda", "cuda:0"):
+        with pytest.raises(UserError, match=rf"run\.device={name}: there is no such GPU here \(0 found\)"):
+            pick_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("auto").type == "cuda"
+    assert pick_device("cuda:1").index == 1
+    with pytest.raises(UserError, match=r"run\.device=cuda:2: there is no such GPU here \(2 found\)"):
+        pick_device("cuda:2")

@@ -1,0 +1,100 @@
+"""The captioner that looks at pixels: drawn people, whose looks are known, and files that are no pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from captioning.palette import PaletteCaptioner
+from captioning.style import Slots, check, parse
+from data.demo import draw_demo
+
+# names that are told apart by lightness alone count as one
+BASIC = {"dark blue": "blue", "light blue": "blue"}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty people, three pictures each."""
+    root = tmp_path_factory.mktemp("palette")
+    draw_demo(root, train_people=38, val_people=1, test_people=1, train_images=3, eval_images=3, workers=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def described(drawn: Path) -> list[tuple[Slots, dict[str, str | None]]]:
+    """What the captioner says of each picture, and what is true."""
+    truth = json.loads((drawn / "attributes.json").read_text())
+    answers = dict(PaletteCaptioner(1).describe([drawn / "imgs" / name for name in truth]))
+    texts = [answers[place].text or "" for place in range(len(truth))]
+    assert all(not check(text) for text in texts)
+    return [(parse(text), seen) for text, seen in zip(texts, truth.values(), strict=True)]
+
+
+def agreement(said: list[tuple[str | None, str | None]]) -> tuple[float, float]:
+    """Share of what is seen that is named, and share of the names that are right."""
+    pairs = [(BASIC.get(name, name) if name else None, BASIC.get(true, true)) for name, true in said if true]
+    named = [(name, true) for name, true in pairs if name]
+    return len(named) / len(pairs), sum(name == true for name, true in named) / len(named)
+
+
+def test_it_names_the_colours_of_clothes_shoes_and_hair(described: list[tuple[Slots, dict[str, str | None]]]) -> None:
+    """Far above chance of one in eleven, and leaves out rather than guesses where little is seen."""
+    plain = [(slots, seen) for slots, seen in described if seen["pattern"] == "plain"]
+    coverage, right = agreement([(slots.upper_color, seen["upper_color"]) for slots, seen in plain])
+    assert coverage > 0.85
+    assert right > 0.75
+    lower = [
+        (slots.lower_color, "blue" if seen["lower_garment"] == "jeans" else seen["lower_color"])
+        for slots, seen in described
+    ]
+    coverage, right = agreement(lower)
+    assert coverage > 0.85
+    assert right > 0.8
+    coverage, right = agreement([(slots.shoe_color, seen["shoe_color"]) for slots, seen in described])
+    assert coverage > 0.4
+    assert right > 0.65
+    coverage, right = agreement([(slots.hair_color, seen["hair_color"]) for slots, seen in described])
+    assert coverage > 0.35
+    assert right > 0.6
+
+
+def test_long_trousers_and_bare_legs_are_told_apart(described: list[tuple[Slots, dict[str, str | None]]]) -> None:
+    """By the skin of the shins."""
+    long = [slots.lower_garment for slots, seen in described if seen["lower_garment"] in {"trousers", "jeans"}]
+    short = [slots.lower_garment for slots, seen in described if seen["lower_garment"] == "shorts"]
+    assert long.count("shorts") < 0.2 * len(long)
+    assert long.count("trousers") > 0.4 * len(long)
+    assert short.count("trousers") < 0.25 * len(short)
+
+
+def test_the_answers_do_not_depend_on_the_number_of_processes(drawn: Path) -> None:
+    """Each once, whatever the order."""
+    images = sorted((drawn / "imgs").rglob("*.jpg"))
+    alone, together = (list(PaletteCaptioner(workers).describe(images)) for workers in (1, 2))
+    assert len(together) == len(images)
+    assert dict(together) == dict(alone)
+
+
+def test_whoever_needs_no_more_answers_may_stop(drawn: Path) -> None:
+    """The processes end with the generator."""
+    answers = PaletteCaptioner(2).describe(sorted((drawn / "imgs").rglob("*.jpg")))
+    assert isinstance(answers, Generator)
+    assert isinstance(next(answers)[0], int)
+    answers.close()
+
+
+def test_a_file_that_is_no_picture_is_a_problem_not_an_end(drawn: Path, tmp_path: Path) -> None:
+    """Cut short, no picture at all, or not there: the reason names the file."""
+    good = min((drawn / "imgs").rglob("*.jpg"))
+    cut, text, gone = tmp_path / "cut.jpg", tmp_path / "text.jpg", tmp_path / "gone.jpg"
+    cut.write_bytes(good.read_bytes()[:1500])
+    text.write_text("no picture")
+    answers = dict(PaletteCaptioner(1).describe([cut, good, text, gone]))
+    assert answers[1].text
+    for place, path in ((0, cut), (2, text), (3, gone)):
+        assert answers[place].text is None
+        assert str(path) in answers[place].problem

@@ -1,0 +1,123 @@
+"""The one command, on drawn people: captions, rounds, test and report, again, and through Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data.demo import draw_demo
+from tests.small import QUICK
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn people, enough for clusters."""
+    root = tmp_path_factory.mktemp("people")
+    draw_demo(root, train_people=16, val_people=4, test_people=6, train_images=4, eval_images=2)
+    return root
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, in which the running Python is the active one."""
+    inherited = {name: value for name, value in os.environ.items() if name != "CONDA_PREFIX"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return inherited | {"VIRTUAL_ENV": sys.prefix, "PATH": path}
+
+
+def settings(drawn: Path, folder: Path, *more: str) -> list[str]:
+    """`--set` and what makes a run of seconds in `folder`."""
+    places = (f"data.root={drawn}", f"captions.dir={folder / 'captions'}", f"run.dir={folder / 'run'}")
+    return ["--set", *places, *QUICK, *more]
+
+
+def pipeline(drawn: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run train.bash from another folder, as somebody may."""
+    command = ["bash", str(REPOSITORY / "train.bash"), "configs/cuhk_pedes.yaml", *settings(drawn, folder, *more)]
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
+
+
+def test_one_command_goes_from_pictures_to_the_report_and_a_second_time_changes_nothing(
+    drawn: Path, tmp_path: Path
+) -> None:
+    first = pipeline(drawn, tmp_path)
+    assert first.returncode == 0, first.stderr
+    run = tmp_path / "run"
+    kept = {"config.yaml", "log.jsonl", "metrics.json", "last.pth", "best.pth", "report.html", "vocab.txt"}
+    assert kept | {"pseudo_labels_0.npz", "pseudo_labels_1.npz"} <= {path.name for path in run.iterdir()}
+    assert {path.name for path in (tmp_path / "captions").iterdir()} >= {
+        "cuhk_qwen_gen_captions.json",
+        "cuhk_test_qwen_gen_captions.json",
+    }
+    metrics = json.loads((run / "metrics.json").read_text())
+    rows = [(row["msm"], row["itm"]) for row in metrics["ablation"]]
+    assert rows == [(False, False), (True, False), (False, True), (True, True)]
+    figures = ("R1", "R5", "R10", "mAP", "mINP")
+    assert all(metrics[name] == metrics["ablation"][3][name] for name in figures)
+    assert (run / "report.html").read_text().count("<img") >= 12
+
+    log = (run / "log.jsonl").read_bytes()
+    second = pipeline(drawn, tmp_path)
+    assert second.returncode == 0, second.stderr
+    again = json.loads((run / "metrics.json").read_text())
+    assert again == metrics
+    assert (run / "log.jsonl").read_bytes() == log
+
+    other = pipeline(drawn, tmp_path, "train.lr=0.01")
+    assert other.returncode == 2
+    assert other.stderr.strip().splitlines()[-1].startswith(f"error: {run} holds a run with other settings (train.lr")
+
+
+def started(script: str, *arguments: str) -> subprocess.Popen[str]:
+    """A script of ours in a process group of its own, as a terminal starts it."""
+    return subprocess.Popen(
+        [sys.executable, script, *arguments],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def interrupt_when(process: subprocess.Popen[str], file: Path, lines: int) -> tuple[int, str]:
+    """Ctrl-C for the whole group as soon as `file` has that many lines; its exit status and what it complained of."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        if file.exists() and file.read_bytes().count(b"\n") >= lines:
+            os.killpg(process.pid, signal.SIGINT)
+            break
+        time.sleep(0.01)
+    errors = process.communicate(timeout=120)[1]
+    return process.returncode, errors
+
+
+def test_ctrl_c_while_captions_are_written_and_while_training_then_the_same_command_goes_on(
+    drawn: Path, tmp_path: Path
+) -> None:
+    arguments = ["--config", "configs/cuhk_pedes.yaml", *settings(drawn, tmp_path, "train.epochs=8")]
+    journal = tmp_path / "captions" / "cuhk_qwen_gen_captions.journal.jsonl"
+    status, errors = interrupt_when(started("gen_train_data.py", *arguments), journal, 2)
+    assert status == 130, errors
+    assert errors.strip().splitlines()[-1] == "interrupted: run the same command again to go on"
+    assert "Traceback" not in errors
+    answered = journal.read_bytes()
+    assert subprocess.run([sys.executable, "gen_train_data.py", *arguments], cwd=REPOSITORY).returncode == 0
+    assert journal.read_bytes().startswith(answered)
+    assert journal.read_bytes().count(b"\n") == 64  # nothing was asked twice
+
+    status, errors = interrupt_when(started("train.py", *arguments), tmp_path / "run" / "log.jsonl", 14)
+    assert status == 130, errors
+    assert "Traceback" not in errors
+    assert subprocess.run([sys.executable, "train.py", *arguments], cwd=REPOSITORY).returncode == 0
+    events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    epochs = [(event["round"], event["epoch"]) for event in events if event["event"] == "epoch"]
+    assert epochs == [(-1, 0), *((number, epoch) for number in (0, 1) for epoch in range(8))]

@@ -1,0 +1,171 @@
+"""The repository's own rules: who may import whom, what is never written, and how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEVELS = [{"configs"}, {"captioning", "training", "retrieval", "clustering"}, {"models", "data"}, {"utils"}]
+PACKAGES = set().union(*LEVELS)
+TOOLS = {"ruff", "mypy", "pytest"}
+IMPORT_NAMES = {"scikit-learn": "sklearn", "faiss-gpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
+
+
+def sources(*, tests: bool) -> list[Path]:
+    """The Python files of the project, by name: its packages, its scripts, and its tests if wanted."""
+    folders = sorted(PACKAGES | {"scripts"} | ({"tests"} if tests else set()))
+    return [*sorted(ROOT.glob("*.py")), *(path for name in folders for path in sorted((ROOT / name).rglob("*.py")))]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+def packages(path: Path) -> set[str]:
+    return {module.split(".")[0] for module in imported(path)}
+
+
+SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
+CODE = sources(tests=False)
+
+
+def test_the_walk_sees_the_repository() -> None:
+    """Packages, scripts and tests are found, so that the rules below speak of something."""
+    assert {"train", "test", "gen_train_data", "gen_test_data"} <= SCRIPTS
+    assert all((ROOT / name / "__init__.py").is_file() for name in PACKAGES)
+    assert len(CODE) > 50
+    unknown = {path.parent.name for path in ROOT.glob("*/__init__.py")} - PACKAGES - {"tests"}
+    assert not unknown, f"not on any level: {unknown}"
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_imports_go_down_alone(package: str) -> None:
+    """Scripts -> captioning, training, retrieval, clustering -> models, data -> utils; only scripts import configs."""
+    level = next(number for number, names in enumerate(LEVELS) if package in names)
+    below = set().union(*LEVELS[level + 1 :]) if package != "configs" else {"utils"}
+    # On the second level, packages may know one another, as long as no two know each other.
+    allowed = below | (LEVELS[level] if level == 1 else set()) | {package}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        wrong = packages(path) & (PACKAGES | SCRIPTS | {"tests"}) - allowed
+        assert not wrong, f"{name_of(path)} imports {sorted(wrong)}"
+
+
+def test_models_and_data_do_not_know_each_other() -> None:
+    """Tensors on one side, files on the other."""
+    for one, other in (("models", "data"), ("data", "models")):
+        assert [name_of(path) for path in (ROOT / one).rglob("*.py") if other in packages(path)] == []
+
+
+def test_no_two_packages_import_each_other() -> None:
+    """The graph of packages has no circle."""
+    graph = {
+        package: set().union(*(packages(path) for path in (ROOT / package).rglob("*.py"))) & PACKAGES - {package}
+        for package in PACKAGES
+    }
+    while leaves := {package for package, below in graph.items() if not below & graph.keys()}:
+        graph = {package: below for package, below in graph.items() if package not in leaves}
+    assert not graph, f"circle among {sorted(graph)}"
+
+
+def test_no_code_imports_tests() -> None:
+    """What ships does not need what checks it."""
+    assert [name_of(path) for path in CODE if "tests" in packages(path)] == []
+
+
+@pytest.mark.parametrize("path", sources(tests=True), ids=name_of)
+def test_a_file_is_short_and_explained(path: Path) -> None:
+    """300 lines at most, and a docstring that says what it is for."""
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", sources(tests=True), ids=name_of)
+def test_nothing_dangerous_or_sloppy_is_written(path: Path) -> None:
+    """No code run from files, no error swallowed whole, no import of everything."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        where = f"{name_of(path)}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"{where}: bare except"
+        elif isinstance(node, ast.ImportFrom):
+            assert all(alias.name != "*" for alias in node.names), f"{where}: import *"
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert name not in ("eval", "exec", "os.system"), f"{where}: {name}"
+            assert name != "torch.load" or given.get("weights_only") == "True", f"{where}: torch.load unpickles"
+            assert name != "np.load" or given.get("allow_pickle", "False") == "False", f"{where}: np.load unpickles"
+
+
+def pickle_uses(path: Path) -> set[str]:
+    """What a file takes from the pickle module."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {
+        ast.unparse(node)
+        for node in nodes
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("pickle.")
+    }
+
+
+def test_nothing_is_pickled() -> None:
+    """Only the name of pickle's error is known, to turn it into one line."""
+    for path in sources(tests=True):
+        taken = {"cPickle", "dill", "joblib", "shelve", "cloudpickle"} & packages(path)
+        assert not taken, f"{name_of(path)} imports {sorted(taken)}"
+        if "pickle" in packages(path):
+            assert pickle_uses(path) == {"pickle.UnpicklingError"}, name_of(path)
+
+
+def test_every_required_package_is_used() -> None:
+    """A line of requirements.txt that nothing imports costs everybody an installation."""
+    used = set().union(*(packages(path) for path in CODE))
+    lines = [line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    names = [re.split(r"[<>=!~\[; ]", line)[0].lower() for line in lines if line]
+    unused = [name for name in names if name not in TOOLS and IMPORT_NAMES.get(name, name) not in used]
+    assert not unused
+
+
+def test_every_imported_package_is_required() -> None:
+    """What the code imports is the standard library, the project, or stands in requirements.txt."""
+    text = (ROOT / "requirements.txt").read_text() + "markupsafe\n"  # jinja2's own strings, and always beside it
+    required = {re.split(r"[<>=!~\[; ]", line)[0].lower() for line in text.splitlines() if line and line[0] != "#"}
+    known = (
+        {IMPORT_NAMES.get(name, name) for name in required} | sys.stdlib_module_names | PACKAGES | SCRIPTS | {"tests"}
+    )
+    for path in sources(tests=True):
+        assert packages(path) <= known, f"{name_of(path)} imports {sorted(packages(path) - known)}"
+
+
+def test_no_name_hides_another_package() -> None:
+    """`datasets` is a folder of data, not the library of that name, and no module is called as a standard one is."""
+    for folder in ("datasets", "output", "checkpoint", "pre_gen_data"):
+        assert not (ROOT / folder / "__init__.py").exists()
+    assert not [name_of(path) for path in sources(tests=True) if path.name == "logging.py"]
+    # test.py is the script's given name; the standard library's own tests are imported by nobody.
+    assert not (SCRIPTS | PACKAGES) & (sys.stdlib_module_names - {"test"})
+
+
+def test_no_home_folder_and_no_key_stands_in_the_code() -> None:
+    """Nobody's paths, nobody's secrets: in code, settings and shell scripts."""
+    private = re.compile(r"(?<![\w.])/(home|Users|root)/\w+|\bsk-[A-Za-z0-9]{20,}")
+    settings = [*ROOT.glob("*.bash"), *(ROOT / "scripts").iterdir(), *(ROOT / "configs").rglob("*.yaml")]
+    for path in {*CODE, *(path for path in settings if path.is_file())}:
+        found = private.search(path.read_text(encoding="utf-8"))
+        assert not found, f"{name_of(path)}: {found and found.group()}"

@@ -1,0 +1,142 @@
+"""Words to ids: known words are told apart, any way to name a vocabulary is the same, and training one repeats."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.build import build_tokenizer
+from models.tokenizer import clean_text, enc_token_id, load_tokenizer, tokenize, train_vocabulary
+from utils.errors import UserError
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "man", "woman", "red", "blue", "##dish", "-"]
+CAPTIONS = [
+    "The man is wearing a red top with blue trousers.",
+    "The woman is wearing a blue coat with black trousers and white shoes.",
+    "A person in a reddish jacket; short hair!",
+    "The man is carrying a backpack and a red umbrella.",
+]
+
+
+@pytest.fixture
+def vocab(tmp_path: Path) -> Path:
+    file = tmp_path / "vocab.txt"
+    file.write_text("".join(f"{word}\n" for word in WORDS))
+    return file
+
+
+def test_two_different_words_get_two_different_ids(vocab: Path) -> None:
+    """The ids are the lines of the file: [CLS] the red man [SEP], and nothing is unknown."""
+    ids, mask = tokenize(load_tokenizer(vocab), ["The RED man", "the blue woman"])
+    assert ids.tolist() == [[2, 5, 8, 6, 3], [2, 5, 9, 7, 3]]
+    assert mask.tolist() == [[1] * 5] * 2
+
+
+def test_unknown_words_are_cut_into_pieces_or_unknown(vocab: Path) -> None:
+    """ "reddish" is red and ##dish; "xyz" is [UNK]."""
+    assert tokenize(load_tokenizer(vocab), ["reddish xyz"])[0].tolist() == [[2, 8, 10, 1, 3]]
+
+
+def test_a_folder_is_its_vocabulary_file(vocab: Path, tmp_path: Path) -> None:
+    """vocab.txt, the folder that holds it, and a saved tokenizer give the same ids."""
+    one = load_tokenizer(vocab)
+    one.save_pretrained(tmp_path / "saved")
+    expected = tokenize(one, CAPTIONS)[0].tolist()
+    for other in (str(vocab), tmp_path, tmp_path / "saved"):
+        loaded = load_tokenizer(other)
+        assert tokenize(loaded, CAPTIONS)[0].tolist() == expected
+        assert enc_token_id(loaded) == enc_token_id(one)
+        assert len(loaded) == len(WORDS) + 2
+
+
+def test_begin_and_pair_tokens_are_added_behind_the_vocabulary(vocab: Path) -> None:
+    """[DEC], then [ENC], as published: 30522 and 30523 with BERT's own 30522 words."""
+    tokenizer = load_tokenizer(vocab)
+    assert tokenizer.bos_token == "[DEC]"
+    assert tokenizer.bos_token_id == len(WORDS)
+    assert enc_token_id(tokenizer) == len(WORDS) + 1
+
+
+def test_texts_are_padded_to_the_longest_or_to_a_length_and_cut(vocab: Path) -> None:
+    """Padding is id 0 with mask 0; 73 tokens are the most."""
+    tokenizer = load_tokenizer(vocab)
+    ids, mask = tokenize(tokenizer, ["red", "the red man"])
+    assert ids.tolist() == [[2, 8, 3, 0, 0], [2, 5, 8, 6, 3]]
+    assert mask.tolist() == [[1, 1, 1, 0, 0], [1] * 5]
+    assert tokenize(tokenizer, ["red"], pad_to=73)[0].shape == (1, 73)
+    long = tokenize(tokenizer, ["reddish " * 70])[0]
+    assert long.shape == (1, 73)
+    assert long[0, -1] == 3  # [SEP] closes what was cut
+
+
+def test_text_is_cleaned_as_published() -> None:
+    """Lower case, ten marks become spaces, runs of white space one, 72 words at most; commas and hyphens stay."""
+    assert clean_text('  A "Red"  T-shirt (new)*: ok#1; x~y. Yes!\n, no ') == "a red t-shirt new ok 1 x y yes , no"
+    assert clean_text(" ".join(f"w{number}" for number in range(100))).split()[-1] == "w71"
+    assert clean_text(" . ") == ""
+
+
+def test_a_trained_vocabulary_knows_the_words_it_was_trained_on(tmp_path: Path) -> None:
+    """Special tokens first; words seen twice are words, and no caption has an unknown piece."""
+    train_vocabulary(CAPTIONS, tmp_path / "v.txt")
+    words = (tmp_path / "v.txt").read_text().splitlines()
+    assert words[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    assert len(words) == len(set(words))
+    assert {"the", "man", "wearing", "trousers", "red", "blue"} <= set(words)
+    ids, _ = tokenize(load_tokenizer(tmp_path / "v.txt"), CAPTIONS)
+    assert not (ids == 1).any()
+
+
+def test_a_trained_vocabulary_depends_on_the_texts_alone(tmp_path: Path) -> None:
+    """Not on their order, nor on the process's hash seed: two processes write the same bytes."""
+    program = (
+        "import sys; from pathlib import Path; from models.tokenizer import train_vocabulary\n"
+        "texts = [f'{a} {b} {c}' for a in ('red', 'blue', 'grey', 'green', 'beige') "
+        "for b in ('shirt', 'shoes', 'shorts', 'skirt') for c in ('short', 'long', 'striped')]\n"
+        "train_vocabulary(texts[::int(sys.argv[2])], Path(sys.argv[1]), size=90)"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / f"{seed}.txt"), step],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[1]), "PATH": ""},
+        )
+        for seed, step in (("1", "1"), ("2", "-1"))
+    ]
+    assert [process.wait() for process in running] == [0, 0]
+    assert (tmp_path / "1.txt").read_bytes() == (tmp_path / "2.txt").read_bytes()
+
+
+def test_a_run_keeps_the_vocabulary_that_it_began_with(vocab: Path, tmp_path: Path) -> None:
+    """The copy in the run folder holds the same words in the same order, and later texts do not change it."""
+    copy = tmp_path / "run" / "vocab.txt"
+    one = build_tokenizer(str(vocab), [], copy)
+    assert copy.read_text().splitlines() == WORDS
+    assert build_tokenizer(None, ["other texts"], copy).get_vocab() == one.get_vocab()
+    trained = tmp_path / "trained.txt"
+    first = build_tokenizer(None, CAPTIONS, trained)
+    assert build_tokenizer(None, ["other texts"], trained).get_vocab() == first.get_vocab()
+
+
+def test_a_vocabulary_that_is_none_is_named_in_one_line(tmp_path: Path) -> None:
+    """A missing file, an empty folder and a text without BERT's special tokens."""
+    (tmp_path / "no.txt").write_text("the\nman\n")
+    (tmp_path / "empty").mkdir()
+    for vocab, message in (
+        (tmp_path / "gone.txt", "gone.txt is missing"),
+        (tmp_path / "gone", "gone is missing"),
+        (tmp_path / "empty", "holds neither vocab.txt nor tokenizer.json"),
+        (tmp_path / "no.txt", r"lacks \[PAD\], \[UNK\], \[CLS\], \[SEP\], \[MASK\]: it is not a BERT vocabulary"),
+    ):
+        with pytest.raises(UserError, match=f"model.vocab: .*{message}") as told:
+            load_tokenizer(vocab)
+        assert "\n" not in str(told.value)
+
+
+def test_a_vocabulary_that_is_no_text_is_named_in_one_line(tmp_path: Path) -> None:
+    """A binary file given by mistake is a `UserError`, not a traceback."""
+    (tmp_path / "vocab.txt").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(UserError, match=r"model\.vocab: .*vocab\.txt"):
+        load_tokenizer(tmp_path / "vocab.txt")
