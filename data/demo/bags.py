@@ -38,12 +38,12 @@ def paint_bag(stage: Stage, kind: str, colour: Shade, build: Build, *, behind: b
 def _pack(stage: Stage, colour: Shade, build: Build) -> None:
     canvas = stage.canvas
     darker = tuple(0.75 * part for part in colour)
-    body = stage.box(stage.point(0, 0.315, -build.depth - 0.045), (0.082, 0.115, 0.04))
+    body = stage.box(stage.point(0, 0.305, -build.depth - 0.04), (0.068, 0.095, 0.036))
     canvas.paint(body, colour, "bag", depth=0.04 * stage.scale, folds=0.06, shadow=0.4)
     if stage.faces(180) > 0.3:
-        pocket = stage.box(stage.point(0, 0.365, -build.depth - 0.09), (0.058, 0.042, 0.012))
+        pocket = stage.box(stage.point(0, 0.348, -build.depth - 0.08), (0.048, 0.034, 0.012))
         canvas.paint(pocket, darker, "bag", depth=0.02 * stage.scale, shadow=0.2)
-        flap = [stage.point(x, 0.262, -build.depth - 0.087) for x in (-0.07, 0.07)]
+        flap = [stage.point(x, 0.262, -build.depth - 0.078) for x in (-0.058, 0.058)]
         canvas.paint(stage.limb(flap, (0.005, 0.005)), darker, "bag", relief=0, shadow=0)
 
 

@@ -78,7 +78,7 @@ _WEIGHTS: dict[str, dict[str, float]] = {
     "male_hair": {"short": 84, "medium-length": 6, "bald": 10},
     "female_hair": {"short": 16, "medium-length": 34, "long": 50},
     "hair_color": {"black": 40, "brown": 30, "blonde": 15, "gray": 9, "red": 6},
-    "bag": {"none": 42, "backpack": 28, "handbag": 14, "shoulder bag": 16},
+    "bag": {"none": 46, "backpack": 22, "handbag": 16, "shoulder bag": 16},
     "bag_color": {"black": 34, "brown": 16, "red": 12, "blue": 11, "gray": 11, "green": 8, "beige": 8},
     "hat": {"none": 84, "cap": 10, "beanie": 6},
     "hat_color": {"black": 34, "red": 20, "white": 14, "blue": 16, "green": 8, "gray": 8},
@@ -129,7 +129,7 @@ def _person(rng: Random) -> Person:
     sleeves = _SLEEVES.get(upper_garment) or ("long-sleeved" if rng.random() < long_or_short else "short-sleeved")
     if upper_garment == "dress" and rng.random() < 0.35:
         sleeves = "sleeveless"
-    striped = upper_garment in {"t-shirt", "sweater"} and rng.random() < 0.22
+    striped = upper_garment in {"t-shirt", "sweater"} and rng.random() < 0.14
     hair_length = _pick(rng, f"{gender}_hair")
     return Person(
         look=rng.getrandbits(32),

@@ -42,12 +42,12 @@ class Camera:
 
 
 CAMERAS = (
-    Camera("plaza", 1.04, (1.03, 1.0, 0.96), 0.35, 2.0, 8, (0.7, 0.6), ("planter", 0.16), 92),
-    Camera("lawn", 1.0, (0.98, 1.02, 0.97), 0.45, 2.5, 10, (-0.6, 0.7), ("bench", 0.18), 90),
-    Camera("street", 0.92, (0.97, 0.99, 1.05), 0.55, 3.0, 6, (0.3, 0.8), ("car", 0.2), 88),
-    Camera("mall", 1.08, (1.05, 1.0, 0.92), 0.4, 2.0, 14, (0.1, 0.9), ("planter", 0.12), 91),
-    Camera("corridor", 0.86, (0.98, 1.03, 0.98), 0.65, 4.0, 12, (-0.2, 0.9), ("gate", 0.18), 86),
-    Camera("crossing", 0.97, (1.0, 1.0, 1.0), 0.5, 2.5, 5, (-0.8, 0.5), ("post", 0.2), 90),
+    Camera("plaza", 1.03, (1.02, 1.0, 0.98), 0.3, 2.0, 8, (0.7, 0.6), ("planter", 0.08), 92),
+    Camera("lawn", 1.0, (0.99, 1.01, 0.98), 0.35, 2.5, 10, (-0.6, 0.7), ("bench", 0.1), 91),
+    Camera("street", 0.96, (0.985, 1.0, 1.02), 0.4, 3.0, 6, (0.3, 0.8), ("car", 0.1), 90),
+    Camera("mall", 1.05, (1.03, 1.0, 0.96), 0.35, 2.0, 14, (0.1, 0.9), ("planter", 0.08), 91),
+    Camera("corridor", 0.92, (0.99, 1.015, 0.99), 0.45, 3.5, 12, (-0.2, 0.9), ("gate", 0.1), 88),
+    Camera("crossing", 0.98, (1.0, 1.0, 1.0), 0.4, 2.5, 5, (-0.8, 0.5), ("post", 0.1), 90),
 )
 
 
@@ -180,15 +180,15 @@ def _street(draw: ImageDraw.ImageDraw, width: int, height: int, horizon: int, rn
 
 
 def _mall(draw: ImageDraw.ImageDraw, width: int, height: int, horizon: int, rng: Rng) -> None:
-    draw.rectangle((0, 0, width, horizon), fill=_varied((226, 216, 198), rng))
+    draw.rectangle((0, 0, width, horizon), fill=_varied((214, 218, 222), rng))
     for x in range(int(rng.integers(-80, 0)), width, 118):
         shade = ((206, 120, 96), (120, 168, 178), (226, 196, 112), (150, 132, 170))[int(rng.integers(4))]
-        draw.rectangle((x, 30, x + 88, horizon - 8), fill=_varied((242, 234, 216), rng))
+        draw.rectangle((x, 30, x + 88, horizon - 8), fill=_varied((232, 234, 236), rng))
         draw.rectangle((x + 12, 62, x + 46, horizon - 24), fill=shade)
         draw.rectangle((x + 58, 84, x + 78, horizon - 24), fill=_varied((128, 120, 112), rng, 20))
         draw.rectangle((x, 10, x + 88, 32), fill=_varied((96, 84, 76), rng))
-    draw.rectangle((0, horizon, width, height), fill=_varied((214, 202, 182), rng))
-    _floor_lines(draw, width, height, horizon, (198, 184, 164), rng)
+    draw.rectangle((0, horizon, width, height), fill=_varied((198, 202, 206), rng))
+    _floor_lines(draw, width, height, horizon, (182, 186, 192), rng)
 
 
 def _corridor(draw: ImageDraw.ImageDraw, width: int, height: int, horizon: int, rng: Rng) -> None:
