@@ -20,7 +20,7 @@ class ImageCaptioner(Protocol):
     """Describes photographs in the style template.
 
     Attributes:
-        name: back end and model, as the journal records them ("palette", "openai:qwen-vl-max").
+        name: back end and model, as the journal records them ("palette 2", "openai:qwen-vl-max").
     """
 
     name: str

@@ -19,7 +19,7 @@ class Question:
     Attributes:
         subject: an image's name, or a query.
         content: hash of the image's file; empty for a query, which is its own content.
-        by: who answers ("palette").
+        by: who answers ("palette 2").
         prompt: version of the prompts and the template.
     """
 

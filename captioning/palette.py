@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from captioning.bags import BACK, HIP, Bag
 from captioning.captioner import Answer
 from captioning.colours import Colour, even_light, to_lab
 from captioning.regions import Figure, look_at
 from captioning.silhouette import HEIGHT, WIDTH
-from captioning.style import Slots, render
+from captioning.style import Slots, render, with_article
 from data.images import BrokenImageError, open_image
 from utils.errors import UserError
 
@@ -31,7 +32,7 @@ class PaletteCaptioner:
         workers: processes that describe side by side; with 1, no other process is started.
     """
 
-    name = "palette"
+    name = "palette 2"  # another number where it says something else of the same pixels: journals ask anew
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -90,7 +91,8 @@ def describe_figure(figure: Figure) -> Slots:
         lower_color=_colour(figure.lower, 0.45),
         lower_garment=_legs(figure),
         shoe_color=_shoes(figure),
-        hair_color=_hair(figure.hair),
+        hair_color=_hair(figure.hair) or _hair(figure.crest),
+        belongings=_belongings(figure.bag),
     )
 
 
@@ -131,3 +133,12 @@ def _hair(colour: Colour | None) -> str | None:
     if colour.basic == "orange":
         return "red"
     return colour.basic if colour.basic in {"black", "brown"} else None
+
+
+def _belongings(bag: Bag | None) -> str | None:
+    """A bag by where it hangs: backpacks on the back, shoulder bags at the hip, handbags below."""
+    if bag is None:
+        return None
+    noun = "backpack" if bag.height < BACK else "shoulder bag" if bag.height < HIP else "handbag"
+    colour = _colour(bag.colour, 0.5)
+    return with_article(f"{colour} {noun}" if colour else noun)

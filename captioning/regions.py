@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from captioning.bags import Bag, find_bag
 from captioning.colours import Colour, name_region
 from captioning.silhouette import Body, find_body
 
@@ -35,9 +36,11 @@ _LOWER = Part(0.52, 0.64, 0.09)
 _HEM = Part(0.62, 0.68, 0.03)
 _SHINS = Part(0.74, 0.90, 0.11)
 
+_RIM = 7  # columns at either side, in pixels, where there is ground rather than a foot or a head
 _FEET = 0.9  # of the crop's rows are above them: a crop ends at the soles, wherever a body was found
-_RIM = 7  # columns at either side, in pixels, where there is ground rather than a foot
 _SHOES = 30.0  # area of two shoes, in pixels
+_HEAD = 0.18  # of the crop's rows hold the head
+_CREST = 40.0  # area of the hair above a face, in pixels
 
 
 @dataclass(frozen=True)
@@ -46,42 +49,49 @@ class Figure:
 
     Attributes:
         hair, upper, lower, shoes: the colour of each; None where nothing of it is seen.
+        crest: colour of what stands out from the ground highest: the hair, where the body seems to begin above it.
         face: share of the face that looks like skin: 0 from behind, in the dark, or too far away to tell.
         bare_arms: area that looks like skin beside and before the trunk, in thousandths of the squared height.
         bare_thighs, bare_shins: share of each that looks like skin.
         hem: share of the middle of the lower thighs, where shorts still cover them, that has the colour from above.
         change: how far the colour of the shins is from the colour above the knees, in CIELAB with lightness at 0.7.
+        bag: the clearest thing carried; None where there is none to be sure of.
     """
 
     hair: Colour | None
     upper: Colour | None
     lower: Colour | None
     shoes: Colour | None
+    crest: Colour | None
     face: float
     bare_arms: float
     bare_thighs: float
     bare_shins: float
     hem: float
     change: float
+    bag: Bag | None
 
 
 def look_at(lab: Array) -> Figure:
     """See what the one person of a crop [H, W, 3] in CIELAB wears."""
     body = find_body(lab)
     skin = skin_of(lab)
-    thighs, shins = _window(body, _LOWER), _window(body, _SHINS)
+    upper, thighs, shins = (_window(body, part) for part in (_UPPER, _LOWER, _SHINS))
+    cloth = 1 - 0.8 * skin  # not all of it: beige and brown cloth looks like skin
     between = (_mean(lab, shins) - _mean(lab, thighs)) * (0.7, 1.0, 1.0)
     return Figure(
         hair=_name(lab, _window(body, _HAIR), skin),
-        upper=_name(lab, _window(body, _UPPER), skin),
+        upper=_name(lab, upper, skin),
         lower=_name(lab, thighs, skin),
         shoes=_shoes(lab, body, skin),
+        crest=_crest(lab, body, skin),
         face=float(_mean(skin, _window(body, _FACE))),
         bare_arms=1000 * float((skin * np.sqrt(_window(body, _ARMS))).sum()) / (body.bottom - body.top) ** 2,
         bare_thighs=float(_mean(skin, thighs)),
         bare_shins=float(_mean(skin, shins)),
-        hem=_hem(lab, body, thighs * (1 - 0.8 * skin)),
+        hem=_hem(lab, body, thighs * cloth),
         change=float(np.linalg.norm(between)),
+        bag=find_bag(lab, body, skin, upper * cloth, thighs * cloth),
     )
 
 
@@ -129,15 +139,35 @@ def _shoes(lab: Array, body: Body, skin: Array) -> Colour | None:
     """The colour of what stands out from the ground, is no skin, and lies lowest; None where next to nothing does."""
     height, width = body.mask.shape
     feet = slice(round(_FEET * height), height)
-    low = lab[feet]
-    ground = np.concatenate([low[:, :_RIM].reshape(-1, 3), low[:, -_RIM:].reshape(-1, 3)])[::3]
-    aside = np.abs(np.arange(width) - width / 2)
-    weight = _ramp(_strangeness(low, ground), 12, 18) * (1 - skin[feet]) * (0.3 + 0.7 * body.mask[feet])
-    weight = weight * (aside < 0.36 * width)
+    weight = _ramp(_apart(lab[feet]), 12, 18) * (1 - skin[feet]) * (0.3 + 0.7 * body.mask[feet])
+    weight = weight * (_aside(width) < 0.36 * width)
     below = weight.sum(1)[::-1].cumsum()[::-1]
     weight = weight * (below <= _SHOES)[:, None]  # what is higher up is the hem of the trousers
     seen = weight > 0.1
     return name_region(lab[feet][seen], weight[seen]) if weight[seen].sum() >= _SHOES / 5 else None
+
+
+def _crest(lab: Array, body: Body, skin: Array) -> Colour | None:
+    """The colour of what stands out from the ground and lies highest; None where little does."""
+    height, width = body.mask.shape
+    head = slice(round(_HEAD * height))
+    weight = _ramp(_apart(lab[head]), 13, 19) * (1 - 0.8 * skin[head]) * (0.3 + 0.7 * body.mask[head])
+    weight = weight * (_aside(width) < 0.125 * width)
+    above = weight.sum(1).cumsum()
+    weight = weight * (above <= _CREST)[:, None]  # what is lower is the face or the collar
+    seen = weight > 0.1
+    return name_region(lab[head][seen], weight[seen]) if weight[seen].sum() >= 0.4 * _CREST else None
+
+
+def _aside(width: int) -> Array:
+    """How far each column [W] is from the middle, in pixels."""
+    return np.abs(np.arange(width) - width / 2)
+
+
+def _apart(rows: Array) -> Array:
+    """How far each pixel of some rows [R, W, 3] is from the ground at either side of them: [R, W] in CIELAB."""
+    ground = np.concatenate([rows[:, :_RIM].reshape(-1, 3), rows[:, -_RIM:].reshape(-1, 3)])[::3]
+    return _strangeness(rows, ground)
 
 
 def _strangeness(lab: Array, known: Array) -> Array:

@@ -26,6 +26,7 @@ class Body:
         mask: probability of each pixel to be the person [H, W].
         axis: column of the body's middle for each row [H], in pixels.
         top, waist, bottom: rows of the crown, of the waist and of the soles, in pixels.
+        words: which of the few colours that the crop is reduced to each pixel has [H, W].
     """
 
     mask: Array
@@ -33,6 +34,7 @@ class Body:
     top: float
     waist: float
     bottom: float
+    words: NDArray[np.int64]
 
     def height(self) -> Array:
         """How far down the body each row lies [H]: 0 at the crown, 0.5 at the waist, 1 at the soles."""
@@ -54,7 +56,7 @@ def find_body(lab: Array) -> Body:
         mask = 1 / (1 + np.exp(-np.clip(1.2 * odds, -12, 12)))
     axis = _axis(mask, width)
     top, bottom = _ends(mask, axis)
-    return Body(mask, axis, top, _waist(lab, mask, axis, top, bottom), bottom)
+    return Body(mask, axis, top, _waist(lab, mask, axis, top, bottom), bottom, words)
 
 
 def _prior(height: int, width: int) -> Array:
@@ -111,13 +113,13 @@ def _waist(lab: Array, mask: Array, axis: Array, top: float, bottom: float) -> f
     width = mask.shape[1]
     near = mask * (np.abs(np.arange(width)[None] - axis[:, None]) < 0.13 * width)
     weight = near.sum(1) + 1e-6
-    mean = (lab * near[..., None]).sum(1) / weight[:, None]
+    total = (lab * near[..., None]).sum(1)
     span = bottom - top
     best, waist = -np.inf, top + 0.5 * span
     for row in range(round(top + 0.4 * span), round(top + 0.62 * span)):
         reach = round(0.13 * span)
-        above = np.average(mean[row - reach : row], axis=0, weights=weight[row - reach : row])
-        below = np.average(mean[row : row + reach], axis=0, weights=weight[row : row + reach])
+        above = total[row - reach : row].sum(0) / weight[row - reach : row].sum()
+        below = total[row : row + reach].sum(0) / weight[row : row + reach].sum()
         score = float(np.linalg.norm(above - below)) - 60 * abs((row - top) / span - 0.5)
         if score > best:
             best, waist = score, float(row)

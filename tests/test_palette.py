@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 from captioning.palette import PaletteCaptioner
 from captioning.style import Slots, check, parse
@@ -14,6 +16,7 @@ from data.demo import draw_demo
 
 # names that are told apart by lightness alone count as one
 BASIC = {"dark blue": "blue", "light blue": "blue"}
+NOUN = re.compile(r"^an? | ?(backpack|handbag|shoulder bag)$")
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +61,50 @@ def test_it_names_the_colours_of_clothes_shoes_and_hair(described: list[tuple[Sl
     assert coverage > 0.4
     assert right > 0.65
     coverage, right = agreement([(slots.hair_color, seen["hair_color"]) for slots, seen in described])
-    assert coverage > 0.35
-    assert right > 0.6
+    assert coverage > 0.4
+    assert right > 0.8
+
+
+def test_it_names_bags_that_are_seen(described: list[tuple[Slots, dict[str, str | None]]]) -> None:
+    """Rather none than a wrong one; about half of them, and which sort and colour."""
+    said = [(slots.belongings, seen) for slots, seen in described if slots.belongings]
+    right = [(text, seen) for text, seen in said if seen["bag"]]
+    assert len(right) > 0.75 * len(said)  # a blind guess: 0.46
+    assert len(right) > 0.4 * sum(1 for _, seen in described if seen["bag"])
+    assert all(re.fullmatch(r"an? ([a-z ]+ )?(backpack|handbag|shoulder bag)", text) for text, _ in said)
+    back = [("backpack" in text) == (seen["bag"] == "backpack") for text, seen in right]
+    assert sum(back) > 0.7 * len(right)
+    colours = [(NOUN.sub("", text) or None, seen["bag_color"]) for text, seen in right]
+    coverage, same = agreement(colours)
+    assert coverage > 0.8
+    assert same > 0.7
+
+
+@pytest.mark.parametrize(
+    ("box", "belongings"),
+    [
+        ((40, 82, 49, 96), "a red handbag"),
+        ((27, 38, 41, 58), "a red backpack"),
+        (None, None),
+        ((20, 44, 46, 52), None),  # a stripe around the trunk
+        ((31, 28, 35, 76), None),  # an open jacket
+        ((58, 82, 65, 96), None),  # beside the person
+    ],
+)
+def test_a_bag_is_a_patch_that_ends_on_all_sides(
+    tmp_path: Path, box: tuple[int, int, int, int] | None, belongings: str | None
+) -> None:
+    """A figure of rectangles, with a red one more."""
+    picture = Image.new("RGB", (66, 155), (128, 134, 128))
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((26, 6, 40, 28), (226, 180, 150))
+    draw.rectangle((20, 28, 46, 76), (60, 110, 190))
+    draw.rectangle((22, 76, 44, 146), (30, 30, 32))
+    if box:
+        draw.rectangle(box, (190, 30, 36))
+    picture.save(tmp_path / "figure.png")
+    [(_, answer)] = PaletteCaptioner(1).describe([tmp_path / "figure.png"])
+    assert parse(answer.text or "").belongings == belongings
 
 
 def test_long_trousers_and_bare_legs_are_told_apart(described: list[tuple[Slots, dict[str, str | None]]]) -> None:
