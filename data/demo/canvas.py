@@ -33,20 +33,22 @@ class Shape:
 
 
 class Canvas:
-    """The picture [H, W, 3] in 0 to 255, and the part seen at every pixel [H, W] as a place in `PARTS`.
+    """What is painted over a background: which layer is on top at every pixel, and how bright it is there.
+
+    Colour and brightness are multiplied once, when the picture is finished, not in three channels for every shape.
 
     Args:
-        background: the picture before anybody walks into it.
+        width, height: of the canvas, in painted pixels.
         light: where light comes from, as (right, up) between -1 and 1.
         rng: the source of folds in cloth.
     """
 
-    def __init__(self, background: Floats, light: tuple[float, float], rng: np.random.Generator) -> None:
-        self.pixels = background.copy()
-        self.height, self.width = background.shape[:2]
-        self.parts = np.zeros((self.height, self.width), dtype=np.uint8)
-        self.light = light
-        self._folds = _smooth_noise(rng, self.height, self.width)
+    def __init__(self, width: int, height: int, light: tuple[float, float], rng: np.random.Generator) -> None:
+        self.width, self.height, self.light = width, height, light
+        self._layers: list[tuple[Sequence[float], str]] = [((0, 0, 0), "none")]  # (colour, part); first: nothing
+        self._top = np.zeros((height, width), dtype=np.uint8)  # a place in `_layers`, which are some fifty at most
+        self._bright = np.ones((height, width), dtype=np.float32)
+        self._folds = _smooth_noise(rng, height, width)
 
     def paint(
         self,
@@ -74,44 +76,55 @@ class Canvas:
             lies_on: the part that it does not leave, as print does not leave a shirt.
             shadow: how dark a shadow it throws on the parts below it.
         """
-        margin = int(depth * 2) + 2
+        margin = int(depth) + 2  # beyond it, shadows are too faint to see
         left, top, right, bottom = shape.bounds()
         x0, x1 = max(0, int(left) - margin), min(self.width, int(right) + margin + 1)
         y0, y1 = max(0, int(top) - margin), min(self.height, int(bottom) + margin + 1)
         if x1 - x0 < 2 or y1 - y0 < 2:
             return
-        mask_image = _fill(shape, x0, y0, x1, y1)
-        inside = np.asarray(mask_image) > 127
-        below = self.parts[y0:y1, x0:x1]
+        mask = _fill(shape, x0 - 1, y0 - 1, x1 + 1, y1 + 1)  # a pixel more on every side, for the slopes
+        inside = np.asarray(mask)[1:-1, 1:-1] > 127
+        places, bright = self._top[y0:y1, x0:x1], self._bright[y0:y1, x0:x1]
         if lies_on is not None:
-            inside = inside & (below == PARTS.index(lies_on))
-        soft = np.asarray(mask_image.filter(ImageFilter.GaussianBlur(depth / 2)), dtype=np.float32) / 255
-        window = self.pixels[y0:y1, x0:x1]
-        if shadow:
-            thrown = (below > 0) & ~inside
-            window[thrown] *= (1 - shadow * soft[thrown])[:, None]
-        slope_y, slope_x = np.gradient(soft)
-        # the blurred edge of a shape is as steep as 0.8 / depth: brought to about 1, it is the normal's tilt
-        tilt = (-slope_x * self.light[0] + slope_y * self.light[1]) * depth * 1.25
-        shade = 1 + relief * (tilt - 0.45 * np.clip(1 - soft, 0, 0.5))
+            inside &= np.array([part == lies_on for _, part in self._layers])[places]
+        shade = np.ones_like(bright)
+        if relief or shadow:
+            wide = np.asarray(mask.filter(ImageFilter.GaussianBlur(depth / 2)), dtype=np.float32) / 255
+            soft = wide[1:-1, 1:-1]
+            bright *= 1 - shadow * soft  # also where nothing is painted, which does not show
+            # the blurred edge of a shape is as steep as 0.8 / depth: brought to about 1, it is the normal's tilt
+            along_x, along_y = (0.625 * depth * part for part in self.light)
+            tilt = along_x * (wide[1:-1, :-2] - wide[1:-1, 2:]) + along_y * (wide[2:, 1:-1] - wide[:-2, 1:-1])
+            shade += relief * (tilt - 0.45 * np.minimum(1 - soft, 0.5))
         if folds:
-            shade = shade * (1 + folds * self._folds[y0:y1, x0:x1])
-        paint = np.broadcast_to(np.asarray(colour, dtype=np.float32), (*inside.shape, 3))
+            shade *= 1 + folds * self._folds[y0:y1, x0:x1]
+        np.copyto(bright, shade, where=inside)
+        np.copyto(places, len(self._layers), where=inside)
+        self._layers.append((colour, part))
         if stripes is not None:
             second, distance = stripes
             rows = (np.arange(y0, y1) / distance) % 1 < 0.42
-            paint = np.where(rows[:, None, None], np.asarray(second, dtype=np.float32), paint)
-        window[inside] = np.clip(paint[inside] * shade[inside, None], 0, 255)
-        below[inside] = PARTS.index(part)
+            np.copyto(places, len(self._layers), where=inside & rows[:, None])
+            self._layers.append((second, part))
 
     def cover(self, shape: Shape, colour: Sequence[float], *, relief: float = 0.3, depth: float = 6.0) -> None:
         """Paint what stands before the person: nothing of the person is seen there."""
         self.paint(shape, colour, "none", relief=relief, depth=depth, folds=0.1, shadow=0.0)
 
-    def seen(self, rows: slice, columns: slice) -> dict[str, int]:
-        """How many painted pixels of each part are in a window."""
-        counts = np.bincount(self.parts[rows, columns].ravel(), minlength=len(PARTS))
-        return {name: int(count) for name, count in zip(PARTS, counts, strict=True)}
+    def seen(self) -> dict[str, float]:
+        """How many pixels of the finished picture show each part."""
+        painted = dict.fromkeys(PARTS, 0)
+        for place, count in enumerate(np.bincount(self._top.ravel()).tolist()):
+            painted[self._layers[place][1]] += count
+        return {part: count / OVERSAMPLING**2 for part, count in painted.items()}
+
+    def before(self, background: Floats) -> Floats:
+        """The finished picture [h, w, 3] of what is painted, before a background of the same size, in 0 to 255."""
+        colours = np.array([colour for colour, _ in self._layers], dtype=np.float32)
+        places = self._top.astype(np.intp)  # the type that indexing is fast with
+        figure = [_reduced(np.clip(channel[places] * self._bright, 0, 255)) for channel in colours.T]
+        free = _reduced((places == 0).astype(np.float32))
+        return np.stack(figure, -1) + free[..., None] * background
 
 
 def _fill(shape: Shape, x0: int, y0: int, x1: int, y1: int) -> Image.Image:
@@ -119,10 +132,15 @@ def _fill(shape: Shape, x0: int, y0: int, x1: int, y1: int) -> Image.Image:
     draw = ImageDraw.Draw(mask)
     for polygon in shape.polygons:
         if len(polygon) > 2:
-            draw.polygon([(x - x0, y - y0) for x, y in polygon.tolist()], fill=255)
+            draw.polygon((polygon - [x0, y0]).ravel().tolist(), fill=255)
     for x, y, r in shape.discs:
         draw.ellipse((x - r - x0, y - r - y0, x + r - x0, y + r - y0), fill=255)
     return mask
+
+
+def _reduced(plane: Floats) -> Floats:
+    """[H, W] painted pixels -> [h, w] finished ones, their means."""
+    return np.asarray(Image.fromarray(plane).reduce(OVERSAMPLING))
 
 
 def _smooth_noise(rng: np.random.Generator, height: int, width: int) -> Floats:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.demo.canvas import OVERSAMPLING, PARTS, Canvas
+from data.demo.canvas import OVERSAMPLING, Canvas
 from data.demo.figure import paint_person
 from data.demo.people import Person
 from data.demo.scene import CAMERAS, background, cast_shadow, record, stand_in_the_way
@@ -43,7 +43,7 @@ def take_photograph(person: Person, *, camera: int, view: str, seed: tuple[int, 
     crown = height * rng.uniform(0.955, 0.985) - 0.985 * tall  # a detector's crop ends at the soles
     scene = background(site, width, height, rng)
     cast_shadow(scene, x, crown + 0.985 * tall, tall, site.light)
-    canvas = Canvas(scene, site.light, rng)
+    canvas = Canvas(width, height, site.light, rng)
     pose = Pose(
         view=view,
         heading=float((1 if rng.random() < 0.5 else -1) * VIEWS[view] + rng.normal(0, 7)),
@@ -54,12 +54,11 @@ def take_photograph(person: Person, *, camera: int, view: str, seed: tuple[int, 
     paint_person(canvas, person, pose, height=tall, x=x, y=crown)
     if rng.random() < site.obstacle[1]:
         stand_in_the_way(canvas, site, rng)
-    return Photograph(record(canvas.pixels, site, rng), camera, view, _seen(canvas, person, view))
+    return Photograph(record(canvas.before(scene), site, rng), camera, view, _seen(canvas, person, view))
 
 
 def _seen(canvas: Canvas, person: Person, view: str) -> dict[str, str | None]:
-    counts = np.bincount(canvas.parts.ravel(), minlength=len(PARTS)) / OVERSAMPLING**2
-    pixels = dict(zip(PARTS, counts.tolist(), strict=True))
+    pixels = canvas.seen()
     there = {part: pixels[part] >= needed for part, needed in _NEEDED.items()}
     hair = there["hair"] and person.hair_length != "bald"
     bag = there["bag"] or (there["strap"] and person.bag == "backpack")

@@ -52,21 +52,28 @@ CAMERAS = (
 
 
 def background(camera: Camera, width: int, height: int, rng: Rng) -> Floats:
-    """What a camera sees with nobody there, [height, width, 3] in 0 to 255; each crop is of another spot."""
+    """What a camera sees with nobody there, [h, w, 3] finished pixels in 0 to 255; each crop is of another spot.
+
+    Args:
+        camera: which one.
+        width, height: of the canvas, in painted pixels.
+        rng: the source of what varies.
+    """
     image = Image.new("RGB", (width, height))
     horizon = int(height * rng.uniform(0.3, 0.5))
     _PLACES[camera.place](ImageDraw.Draw(image), width, height, horizon, rng)
-    image = image.filter(ImageFilter.GaussianBlur(0.9 * OVERSAMPLING))  # people are in focus, walls are not
+    image = image.reduce(OVERSAMPLING).filter(ImageFilter.GaussianBlur(0.9))  # people are in focus, walls are not
     grain = rng.normal(0, 1, (height // 6 + 1, width // 6 + 1)).astype(np.float32)
-    texture = np.asarray(Image.fromarray(grain).resize((width, height), Image.Resampling.BILINEAR))
+    texture = np.asarray(Image.fromarray(grain).resize(image.size, Image.Resampling.BILINEAR))
     pixels = np.asarray(image, dtype=np.float32) + 3.5 * texture[..., None]
-    down = np.linspace(1.05, 0.93, height, dtype=np.float32)[:, None, None]
+    down = np.linspace(1.05, 0.93, image.height, dtype=np.float32)[:, None, None]
     return np.clip(pixels * down, 0, 255)
 
 
 def cast_shadow(pixels: Floats, x: float, y: float, scale: float, light: tuple[float, float]) -> None:
-    """Darken the ground around feet at (x, y), away from the light."""
+    """Darken the ground [h, w, 3] around feet at painted pixel (x, y), away from the light."""
     height, width = pixels.shape[:2]
+    x, y, scale = x / OVERSAMPLING, y / OVERSAMPLING, scale / OVERSAMPLING
     mask = Image.new("L", (width, height))
     reach = 0.2 * scale
     shift = -0.12 * scale * light[0]
@@ -108,9 +115,9 @@ def stand_in_the_way(canvas: Canvas, camera: Camera, rng: Rng) -> None:
 
 
 def record(pixels: Floats, camera: Camera, rng: Rng) -> bytes:
-    """The JPEG file that a camera makes of painted pixels."""
-    full = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-    image = full.reduce(OVERSAMPLING).filter(ImageFilter.GaussianBlur(camera.blur * rng.uniform(0.6, 1.5)))
+    """The JPEG file that a camera makes of what is before it, [h, w, 3] in 0 to 255."""
+    image = Image.fromarray(pixels.astype(np.uint8))
+    image = image.filter(ImageFilter.GaussianBlur(camera.blur * rng.uniform(0.6, 1.5)))
     levels = np.asarray(image, dtype=np.float32)
     levels = levels * np.asarray(camera.cast, dtype=np.float32) * (camera.gain * rng.uniform(0.93, 1.07))
     levels = levels + rng.normal(0, camera.noise, levels.shape).astype(np.float32)

@@ -65,7 +65,8 @@ class Skeleton:
     def __init__(self, build: Build, pose: Pose) -> None:
         self.build, self.pose = build, pose
         self.turn = radians(pose.heading)
-        self._pitch = radians(pose.pitch)
+        sideways, ahead, down = sin(self.turn), cos(self.turn), sin(radians(pose.pitch))
+        self._view = np.array([[ahead, -sideways * down, -sideways], [0, 1, 0], [sideways, ahead * down, ahead]])
         self.joints: dict[str, Vector] = {}
         for side, sign, phase in (("left", 1, pose.phase), ("right", -1, pose.phase + 0.5)):
             self._leg(side, sign, 2 * np.pi * phase)
@@ -114,14 +115,11 @@ class Skeleton:
 
     def place(self, point: Vector) -> Vector:
         """Points [..., 3] -> (right, down, towards the camera) [..., 3] as the camera sees them."""
-        x, y, z = point[..., 0], point[..., 1], point[..., 2]
-        right = x * cos(self.turn) + z * sin(self.turn)
-        near = -x * sin(self.turn) + z * cos(self.turn)
-        return np.stack([right, y + near * sin(self._pitch), near], axis=-1)
+        return point @ self._view
 
-    def half_width(self, across: float, deep: float) -> float:
-        """Half-width in the picture of an upright body with an elliptic section."""
-        return float(np.hypot(across * cos(self.turn), deep * sin(self.turn)))
+    def half_width(self, across: Vector, deep: Vector) -> Vector:
+        """Half-widths [...] in the picture of an upright body with elliptic sections."""
+        return np.hypot(across * cos(self.turn), deep * sin(self.turn))
 
     def on_surface(self, across: float, deep: float, azimuth: float, y: float, forward: float = 0.0) -> Vector:
         """The point [3] of an elliptic section at `azimuth` degrees: 0 is the breast's middle, 90 the left side."""

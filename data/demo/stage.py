@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -51,28 +52,22 @@ class Stage:
 
     def limb(self, points: Sequence[Vector], radii: Sequence[float]) -> Shape:
         """A chain of rounded cones through points of the body, with radii in parts of its height."""
-        centres = [self.at(point) for point in points]
-        sizes = [radius * self.scale for radius in radii]
-        shape = Shape(discs=[(float(c[0]), float(c[1]), r) for c, r in zip(centres, sizes, strict=True)])
-        for (a, ra), (b, rb) in zip(
-            list(zip(centres, sizes, strict=True))[:-1], list(zip(centres, sizes, strict=True))[1:], strict=True
-        ):
-            along = b - a
-            length = float(np.hypot(*along))
-            if length > 1e-6:
-                normal = np.array([-along[1], along[0]]) / length
-                shape.polygons.append(np.array([a + normal * ra, b + normal * rb, b - normal * rb, a - normal * ra]))
-        return shape
+        centres, sizes = self.at(np.stack(points)), self.scale * np.array(radii)[:, None]
+        along = np.diff(centres, axis=0)
+        normals = along[:, ::-1] * [-1, 1] / np.maximum(np.hypot(*along.T), 1e-6)[:, None]
+        starts, ends = normals * sizes[:-1], normals * sizes[1:]
+        a, b = centres[:-1], centres[1:]
+        cones = np.stack([a + starts, b + ends, b - ends, a - starts], 1)
+        discs = [(x, y, r) for x, y, r in np.concatenate([centres, sizes], 1).tolist()]
+        return Shape(polygons=list(cones), discs=discs)
 
     def trunk(self, sections: Sequence[Section], *, looser: float = 0.0) -> Shape:
         """An upright stack of elliptic sections from top to bottom, each wider by `looser`."""
-        heights = [y for y, _, _ in sections]
-        halves = [self.body.half_width(across + looser, deep + looser) for _, across, deep in sections]
-        rows = np.linspace(heights[0], heights[-1], 28)
-        half = PchipInterpolator(heights, halves)(rows)
+        rows, across, deep = _smoothed(tuple(sections))
+        half = self.body.half_width(across + looser, deep + looser)
         zeros = np.zeros_like(rows)
         middle = self.at(np.stack([zeros, rows + self.body.sink, zeros], -1))
-        aside = np.stack([half * self.scale, np.zeros_like(half)], -1)
+        aside = np.stack([half * self.scale, zeros], -1)
         return Shape(polygons=[np.concatenate([middle - aside, (middle + aside)[::-1]])])
 
     def box(self, centre: Vector, half: tuple[float, float, float]) -> Shape:
@@ -82,9 +77,9 @@ class Stage:
         corners = self.at(centre + signs * np.array(half))
         middle = corners.mean(0)
         inner = middle + (corners - middle) * (1 - corner / np.maximum(np.abs(corners - middle).max(), 1.0))
-        hull = inner[ConvexHull(inner).vertices]
-        grown = [np.array([hull + corner * np.array([np.cos(a), np.sin(a)])]) for a in np.arange(0, 2 * np.pi, 0.5)]
-        cloud = np.concatenate([part.reshape(-1, 2) for part in grown])
+        angles = np.arange(0, 2 * np.pi, 0.5)
+        circle = corner * np.stack([np.cos(angles), np.sin(angles)], -1)
+        cloud = (inner[:, None] + circle).reshape(-1, 2)
         return Shape(polygons=[cloud[ConvexHull(cloud).vertices]])
 
     def ellipse(self, centre: Points, across: float, down: float) -> Shape:
@@ -96,3 +91,11 @@ class Stage:
     def outline(self, points: Sequence[Vector]) -> Shape:
         """The polygon through points of the body."""
         return Shape(polygons=[self.at(np.stack(points))])
+
+
+@lru_cache(maxsize=64)  # one person wears the same in every picture
+def _smoothed(sections: tuple[Section, ...]) -> Vector:
+    """Sections -> [3, 28]: heights, half-widths and half-depths along a smooth outline."""
+    heights, *halves = np.array(sections).T
+    rows = np.linspace(heights[0], heights[-1], 28)
+    return np.stack([rows, *PchipInterpolator(heights, halves, axis=1)(rows)])
