@@ -17,11 +17,14 @@ from clustering.quality import describe_quality, label_quality
 from configs.identity import run_identity
 from configs.load import add_config_arguments, load_config, save_config
 from configs.schema import Config
+from data.cache import ImageCache
 from data.captions import train_file
+from data.images import Opener, open_image
 from data.pairs import UnlabelledPairs
 from data.readers import READERS, of_split
 from data.records import ImageRecord, person_ids
 from models.build import build_model, build_tokenizer
+from models.sizes import PRESETS
 from models.tsn import TSN
 from retrieval.retrieval_set import RetrievalSet, build_retrieval_set
 from retrieval.validation import validate
@@ -35,6 +38,7 @@ from utils.device import pick_device
 from utils.errors import UserError, run_script
 
 WARM_UP = -1  # the round before the first clustering
+NONE_YET = -1.0  # below every figure
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -58,11 +62,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     paraphrase = paraphrase_some(train.paraphrase, pairs.captions) if train.paraphrase else None
     words = texts_to_learn_words_from(pairs.captions, paraphrase)
     tokenizer = build_tokenizer(config.model.vocab, words, run.path / "vocab.txt")
+    opener = photographs(config, pairs, validation)
 
     def starting_model() -> TSN:
-        """The weights that a round starts from: the initial ones, or the best so far."""
+        """The weights that a round starts from: the initial ones, or the best of the round before."""
         model = initial_model(config, tokenizer)
-        return model if train.restart else run.load_best(model)
+        return model if train.restart else run.load_round(model)
 
     def pseudo_labels(round_number: int, eps: float | None) -> PseudoLabels:
         """Who might be the same person: by distinct captions before the first round, by clustering from then on."""
@@ -70,8 +75,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             return PseudoLabels(pairs.caption_groups(), eps=0.0)
         if stored := run.load_labels(round_number):
             return PseudoLabels(*stored)
-        model = run.load_best(initial_model(config, tokenizer)).to(device)
-        features = partial(fused_features, model, tokenizer, batch_size=config.eval.batch_size, workers=train.workers)
+        model = run.load_round(initial_model(config, tokenizer)).to(device)
+        features = partial(
+            fused_features,
+            model,
+            tokenizer,
+            batch_size=config.eval.batch_size,
+            workers=train.workers,
+            opener=opener,
+        )
         found = assign_pseudo_labels(
             features(pairs, desc=f"round {round_number}: features"),
             source=features(source, desc="source features") if source else None,
@@ -88,11 +100,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.save_labels(round_number, found.labels, eps=found.eps, names=pairs.names)
         return found
 
-    best, eps = (state["memory"]["best"], state["memory"]["eps"]) if state else (-1.0, None)
+    best, eps = (state["memory"]["best"], state["memory"]["eps"]) if state else (NONE_YET, None)
     first_round = state["round"] if state else (WARM_UP if train.warmup_epochs else 0)
     for round_number in range(first_round, train.rounds):
         name = "warm-up" if round_number == WARM_UP else f"round {round_number}"
-        epochs = train.warmup_epochs if round_number == WARM_UP else train.epochs
+        epochs, lr = train.epochs, train.lr
+        if round_number == WARM_UP:
+            epochs, lr = train.warmup_epochs, train.warmup_lr or train.lr
         labelled = pseudo_labels(round_number, eps)
         resumed = state if state and state["round"] == round_number else None
         if round_number != WARM_UP:
@@ -106,10 +120,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         model = starting_model().to(device)
         torch.manual_seed(derived_seed(train.seed, 1, round_number + 1))
         model.set_classes(labelled.clusters)
-        optimizer = build_optimizer(model, lr=train.lr, weight_decay=train.weight_decay)
+        optimizer = build_optimizer(model, lr=lr, weight_decay=train.weight_decay, beta2=train.beta2)
+        best_of_round = NONE_YET
         if resumed:
             model.load_state_dict(resumed["model"])
             optimizer.load_state_dict(resumed["memory"]["optimizer"])
+            best_of_round = resumed["memory"]["best_of_round"]
 
         for epoch in range(resumed["epoch"] if resumed else 0, epochs):
             start = time.monotonic()
@@ -123,10 +139,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 batch_size=train.batch_size,
                 workers=train.workers,
                 seed=seed,
+                opener=opener,
             )
-            rates = learning_rates(
-                train.lr, epoch=epoch, epochs=epochs, steps=len(batches), ramp_steps=train.ramp_steps
-            )
+            rates = learning_rates(lr, epoch=epoch, epochs=epochs, steps=len(batches), ramp_steps=train.ramp_steps)
             torch.manual_seed(seed)
             losses = train_epoch(
                 model,
@@ -152,14 +167,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             figures: dict[str, float] = {}
             if validation is not None:
                 figures = validate(
-                    model, tokenizer, validation, k=config.eval.select_k, batch_size=config.eval.batch_size
+                    model,
+                    tokenizer,
+                    validation,
+                    k=config.eval.select_k,
+                    batch_size=config.eval.batch_size,
+                    opener=opener,
                 )
                 run.log("validation", round=round_number, epoch=epoch, split=config.eval.select, **figures)
                 line += f", {config.eval.select} R1 {figures['R1']:.1f}, mAP {figures['mAP']:.1f}"
             print(line, flush=True)
 
-            improved = not figures or figures[config.eval.select_by] > best
-            best = figures.get(config.eval.select_by, best) if improved else best
+            # Without a split that chooses, every epoch is better than the one before.
+            figure = figures.get(config.eval.select_by, best + 1)
+            is_best, is_best_of_round = figure > best, figure > best_of_round
+            best, best_of_round = max(best, figure), max(best_of_round, figure)
             run.save_epoch(
                 {
                     "model": model.state_dict(),
@@ -169,8 +191,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "validation": figures,
                     "config": config.model_dump(),
                 },
-                {"optimizer": optimizer.state_dict(), "best": best, "eps": eps},
-                best=improved,
+                {"optimizer": optimizer.state_dict(), "best": best, "best_of_round": best_of_round, "eps": eps},
+                best=is_best,
+                best_of_round=is_best_of_round,
             )
     print(f"trained: {run.path / 'best.pth'}")
 
@@ -190,6 +213,15 @@ def initial_model(config: Config, tokenizer: BertTokenizer) -> TSN:
         checkpointed_blocks=model.checkpointed_blocks,
         offload=model.offload,
     )
+
+
+def photographs(config: Config, pairs: UnlabelledPairs, validation: RetrievalSet | None) -> Opener:
+    """Where photographs come from: files, or memory for what every epoch looks at."""
+    if not config.train.cache:
+        return open_image
+    gallery = [record.path for record in validation.records] if validation else []
+    image = config.model.image_size or PRESETS[config.model.preset].image
+    return ImageCache([*pairs.paths, *gallery], (image[0], image[1]))
 
 
 def source_pairs(config: Config) -> UnlabelledPairs | None:

@@ -7,7 +7,14 @@ from typing import Any
 from configs.schema import Config
 
 # These change how fast a run goes or what it shows, never its weights.
-_FREE = {"model.checkpointed_blocks", "model.offload", "cluster.source_root", "train.workers", "train.log_every"}
+_FREE = {
+    "model.checkpointed_blocks",
+    "model.offload",
+    "cluster.source_root",
+    "train.workers",
+    "train.cache",
+    "train.log_every",
+}
 
 
 def run_identity(config: Config) -> dict[str, Any]:

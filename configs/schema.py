@@ -64,13 +64,16 @@ class Train(Section):
     restart: bool
     batch_size: Annotated[int, Field(ge=2)]
     lr: Positive
+    warmup_lr: Positive | None
     ramp_steps: Whole
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    beta2: Annotated[float, Field(gt=0, lt=1)]
     negatives: Literal["hardest", "sampled"]
     paraphrase: Share
     augment: Literal["published", "light"]
     clip_norm: Positive | None
     workers: Whole
+    cache: bool
     log_every: Count
     seed: Whole
 

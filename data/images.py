@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from data.records import ImageRecord
+from utils.errors import UserError
 from utils.progress import progress
 
+Opener = Callable[[Path], Image.Image]
 
-class BrokenImageError(Exception):
+
+class BrokenImageError(UserError):
     """A file that is no readable image; the message names it and says why."""
 
 

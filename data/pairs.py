@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.images import open_image
+from data.images import Opener, open_image
 from data.records import ImageRecord
 from data.transforms import Transform
 from utils.errors import UserError
@@ -80,6 +80,7 @@ class PairImages(Dataset[tuple[Tensor, str, int]]):
     """Chosen pairs as (pixels [3, H, W], caption, index into the pairs).
 
     What is random about a view depends on `seed` and the pair alone, not on the order or the number of workers.
+    `opener` gives the photographs: `open_image`, or an `ImageCache`.
     """
 
     def __init__(
@@ -90,12 +91,14 @@ class PairImages(Dataset[tuple[Tensor, str, int]]):
         chosen: Sequence[int] | None = None,
         paraphrase: Paraphrase | None = None,
         seed: int = 0,
+        opener: Opener = open_image,
     ) -> None:
         self.pairs = pairs
         self.transform = transform
         self.chosen = range(len(pairs)) if chosen is None else chosen
         self.paraphrase = paraphrase
         self.seed = seed
+        self.opener = opener
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -106,7 +109,7 @@ class PairImages(Dataset[tuple[Tensor, str, int]]):
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would seed the GPUs too, which takes longer than decoding the photograph.
             torch.default_generator.manual_seed(int(random.integers(2**63)))
-            pixels = self.transform(open_image(self.pairs.paths[index]))
+            pixels = self.transform(self.opener(self.pairs.paths[index]))
         caption = self.pairs.captions[index]
         if self.paraphrase is not None:
             caption = self.paraphrase(caption, random)
@@ -116,12 +119,13 @@ class PairImages(Dataset[tuple[Tensor, str, int]]):
 class Photographs(Dataset[Tensor]):
     """Photographs alone, as pixels [3, H, W]."""
 
-    def __init__(self, paths: Sequence[Path], transform: Transform) -> None:
+    def __init__(self, paths: Sequence[Path], transform: Transform, *, opener: Opener = open_image) -> None:
         self.paths = paths
         self.transform = transform
+        self.opener = opener
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.transform(open_image(self.paths[index]))
+        return self.transform(self.opener(self.paths[index]))

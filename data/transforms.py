@@ -18,7 +18,7 @@ Transform = Callable[[Image], Tensor]
 
 def test_transform(size: tuple[int, int]) -> Transform:
     """Resize to `size` (height, width) and normalise: image -> [3, H, W] float32."""
-    return transforms.Compose([_resize(size), transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+    return transforms.Compose([resize(size), transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 
 
 def train_transform(size: tuple[int, int], *, augment: Literal["published", "light"] = "published") -> Transform:
@@ -29,7 +29,7 @@ def train_transform(size: tuple[int, int], *, augment: Literal["published", "lig
     """
     pad = max(1, round(10 / 224 * min(size)))
     steps: list[Callable] = [
-        _resize(size),
+        resize(size),
         transforms.RandomHorizontalFlip(0.5),
         transforms.Pad(pad),
         transforms.RandomCrop(size),
@@ -41,5 +41,6 @@ def train_transform(size: tuple[int, int], *, augment: Literal["published", "lig
     return transforms.Compose(steps)
 
 
-def _resize(size: tuple[int, int]) -> Callable:
+def resize(size: tuple[int, int]) -> Callable:
+    """Resizing to `size` (height, width), as BLIP does it; an image of that size already stays as it is."""
     return transforms.Resize(size, interpolation=InterpolationMode.BICUBIC)

@@ -49,7 +49,7 @@ class Sizes:
 # `base` and `large` are BLIP's two; `tiny` trains from nothing on a CPU in minutes, and keeps a pedestrian's 2:1 shape.
 PRESETS = {
     "tiny": Sizes(
-        image=(96, 48), patch=16, vision_width=192, vision_depth=4, text_width=192, text_depth=2, text_mlp=384
+        image=(96, 48), patch=16, vision_width=128, vision_depth=3, text_width=128, text_depth=2, text_mlp=256
     ),
     "base": Sizes(
         image=(224, 224), patch=16, vision_width=768, vision_depth=12, text_width=768, text_depth=12, text_mlp=3072

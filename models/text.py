@@ -26,7 +26,7 @@ def build_text_encoder(sizes: Sizes, *, dropout: float = 0.1) -> BertModel:
         max_position_embeddings=sizes.positions,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
-        # BERT's own 0.02 suits 768 channels; at 192 it would drown the words in what [CLS] is anyway.
+        # BERT's own 0.02 suits 768 channels; at 128 it would drown the words in what [CLS] is anyway.
         initializer_range=sizes.text_width**-0.5,
         is_decoder=True,
         add_cross_attention=True,

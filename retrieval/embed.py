@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import BertTokenizer
 
-from data.images import BrokenImageError
+from data.images import BrokenImageError, Opener, open_image
 from data.pairs import Photographs
 from data.transforms import test_transform
 from models.tokenizer import tokenize
@@ -50,6 +49,7 @@ def embed(
     keep_tokens: bool,
     batch_size: int,
     workers: int = 0,
+    opener: Opener = open_image,
     desc: str = "embedding",
 ) -> Embedded:
     """Embed gallery, queries, rewrites and captions with `model`, which is left in evaluation mode.
@@ -62,8 +62,12 @@ def embed(
     """
     model.eval()
     device = model.vision_proj.weight.device
-    paths = [record.path for record in retrieval.records]
-    images, tokens = _embed_images(model, paths, keep_tokens, batch_size, workers, desc)
+    photographs = Photographs(
+        [record.path for record in retrieval.records], test_transform(model.sizes.image), opener=opener
+    )
+    loader = DataLoader(photographs, batch_size=batch_size, num_workers=workers)
+    with Progress(len(photographs), desc=desc, unit="image") as bar:
+        images, tokens = _embed_images(model, loader, keep_tokens, bar)
     ids, mask = tokenize(tokenizer, list(retrieval.queries))
     queries = [
         model.encode_text(ids[part].to(device), mask[part].to(device))[1].cpu()
@@ -81,21 +85,17 @@ def embed(
 
 
 def _embed_images(
-    model: TSN, paths: Sequence[Path], keep_tokens: bool, batch_size: int, workers: int, desc: str
+    model: TSN, loader: Iterable[Tensor], keep_tokens: bool, bar: Progress
 ) -> tuple[Tensor, Tensor | None]:
     device = model.vision_proj.weight.device
-    loader = DataLoader(
-        Photographs(paths, test_transform(model.sizes.image)), batch_size=batch_size, num_workers=workers
-    )
     embeds, kept = [], []
     try:
-        with Progress(len(paths), desc=desc, unit="image") as bar:
-            for pixels in loader:
-                tokens, embedding = model.encode_image(pixels.to(device))
-                embeds.append(embedding.cpu())
-                if keep_tokens:
-                    kept.append(tokens.cpu())
-                bar.advance(len(pixels))
+        for pixels in loader:
+            tokens, embedding = model.encode_image(pixels.to(device))
+            embeds.append(embedding.cpu())
+            if keep_tokens:
+                kept.append(tokens.cpu())
+            bar.advance(len(pixels))
     except BrokenImageError as error:
         raise UserError(f"gallery image {error}: every gallery image counts, so mend or replace it") from None
     return torch.cat(embeds), torch.cat(kept) if keep_tokens else None

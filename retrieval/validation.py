@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transformers import BertTokenizer
 
+from data.images import Opener, open_image
 from models.tsn import TSN
 from retrieval.embed import embed
 from retrieval.evaluate import Variant, judge, score
@@ -11,9 +12,17 @@ from retrieval.retrieval_set import RetrievalSet
 
 
 def validate(
-    model: TSN, tokenizer: BertTokenizer, retrieval: RetrievalSet, *, k: int, batch_size: int
+    model: TSN,
+    tokenizer: BertTokenizer,
+    retrieval: RetrievalSet,
+    *,
+    k: int,
+    batch_size: int,
+    opener: Opener = open_image,
 ) -> dict[str, float]:
     """R1, R5, R10, mAP and mINP without rewrites; the matching head looks at the `k` best where k is not 0."""
-    embedded = embed(model, tokenizer, retrieval, keep_tokens=k > 0, batch_size=batch_size, desc="validation")
+    embedded = embed(
+        model, tokenizer, retrieval, keep_tokens=k > 0, batch_size=batch_size, opener=opener, desc="validation"
+    )
     scores = score(model, embedded, Variant(msm=False, itm=k > 0), weight=0.0, k=k, batch_size=batch_size)
     return judge(scores, retrieval)

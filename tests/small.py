@@ -26,6 +26,7 @@ QUICK = (
     "train.epochs=2",
     "train.warmup_epochs=1",
     "train.batch_size=8",
+    "train.lr=5.0e-4",
     "train.ramp_steps=0",
     "train.log_every=1",
     "cluster.k1=4",

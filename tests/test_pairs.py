@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from data.images import BrokenImageError
+from data.cache import ImageCache
+from data.images import BrokenImageError, Opener, open_image
 from data.pairs import PairImages, Photographs, UnlabelledPairs, join_captions
 from data.records import ImageRecord
 from data.transforms import test_transform as plain_transform
@@ -87,10 +88,12 @@ def test_equal_captions_are_one_group() -> None:
 
 
 def drawn(
-    pairs: UnlabelledPairs, chosen: list[int], *, workers: int = 0, seed: int = 3
+    pairs: UnlabelledPairs, chosen: list[int], *, workers: int = 0, seed: int = 3, opener: Opener = open_image
 ) -> dict[int, tuple[torch.Tensor, str]]:
     """{index: (pixels, caption)} of chosen pairs, through a loader."""
-    dataset = PairImages(pairs, train_transform((32, 16)), chosen=chosen, paraphrase=said_again, seed=seed)
+    dataset = PairImages(
+        pairs, train_transform((32, 16)), chosen=chosen, paraphrase=said_again, seed=seed, opener=opener
+    )
     assert len(dataset) == len(chosen)
     loader = DataLoader(dataset, batch_size=2, num_workers=workers)
     batches = [(pixels, captions, indices) for pixels, captions, indices in loader]
@@ -115,6 +118,17 @@ def test_a_view_depends_on_the_seed_and_the_pair_alone(pairs: UnlabelledPairs) -
     assert same(first, drawn(pairs, [5, 3]))
     assert same(first, drawn(pairs, [6, 5, 4, 3, 2, 1, 0], workers=2))
     assert not same(first, drawn(pairs, [0, 1, 2, 3, 4, 5, 6], seed=4))
+
+
+def test_a_cache_changes_no_view_and_needs_its_files_no_more(pairs: UnlabelledPairs) -> None:
+    """Photographs that it was not given are still opened."""
+    first = drawn(pairs, [0, 1, 2, 3, 4])
+    cache = ImageCache(pairs.paths[:3], (32, 16))
+    for path in pairs.paths[:3]:
+        path.unlink()
+    assert same(first, drawn(pairs, [4, 3, 2, 1, 0], opener=cache))
+    assert same(first, drawn(pairs, [4, 3, 2, 1, 0], opener=cache, workers=2))
+    assert cache(pairs.paths[4]).size == (16, 32)
 
 
 def test_drawing_views_leaves_the_global_generator_alone(pairs: UnlabelledPairs) -> None:

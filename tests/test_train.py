@@ -45,7 +45,7 @@ def weights(file: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    for name in ("last.pth", "best.pth"):
+    for name in ("last.pth", "best.pth", "round.pth"):
         first, second = weights(one / name), weights(other / name)
         assert first.keys() == second.keys()
         assert all(torch.equal(first[key], second[key]) for key in first), name
@@ -55,7 +55,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 def test_a_run_leaves_its_whole_folder(whole: Path) -> None:
     names = {path.name for path in whole.iterdir()}
     assert {
-        *("config.yaml", "log.jsonl", "vocab.txt", "best.pth", "last.pth"),
+        *("config.yaml", "log.jsonl", "vocab.txt", "best.pth", "round.pth", "last.pth"),
         *("pseudo_labels_0.npz", "pseudo_labels_1.npz"),
     } <= names
     assert not [name for name in names if "partial" in name]
@@ -69,7 +69,9 @@ def test_the_log_tells_of_every_round_and_epoch(whole: Path) -> None:
     ]
     labels = next(event for event in log if event["event"] == "labels")
     assert {"clusters", "noise", "ari", "nmi", "eps"} <= labels.keys()
-    epoch = next(event for event in log if event["event"] == "epoch")
+    warmup, *_, epoch = (event for event in log if event["event"] == "epoch")
+    assert warmup["loss"] == pytest.approx(warmup["itc"] + warmup["id"], rel=1e-5)
+    assert "itm" not in warmup
     assert {"itc", "itm", "id", "loss", "lr"} <= epoch.keys()
     assert epoch["loss"] == pytest.approx(epoch["itc"] + epoch["itm"] + epoch["id"], rel=1e-5)
     assert len([event for event in log if event["event"] == "validation"]) == 5
@@ -78,7 +80,7 @@ def test_the_log_tells_of_every_round_and_epoch(whole: Path) -> None:
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     small: Small, whole: Path, tmp_path: Path
 ) -> None:
-    train.main(quick_run(*small, tmp_path / "again"))
+    train.main(quick_run(*small, tmp_path / "again", "train.cache=false"))  # which only takes longer
     assert_same_run(whole, tmp_path / "again")
     train.main(quick_run(*small, tmp_path / "other", "train.seed=7"))
     one, other = (weights(run / "last.pth")["vision_proj.weight"] for run in (whole, tmp_path / "other"))
@@ -178,8 +180,8 @@ def test_a_finished_run_is_not_trained_again(small: Small, whole: Path) -> None:
 
 
 def test_a_folder_of_another_run_is_refused_with_the_keys_that_differ(small: Small, whole: Path) -> None:
-    with pytest.raises(UserError, match=r"other settings \(train\.lr 0\.0005 there, 0\.001 now\)"):
-        train.main(quick_run(*small, whole, "train.lr=0.001"))
+    with pytest.raises(UserError, match=r"other settings \(train\.lr 0\.0005 there, 0\.002 now\)"):
+        train.main(quick_run(*small, whole, "train.lr=0.002"))
 
 
 def test_captions_that_changed_are_another_run(small: Small, whole: Path, tmp_path: Path) -> None:

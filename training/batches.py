@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from data.images import Opener
 from data.pairs import PairImages, Paraphrase, UnlabelledPairs
 from data.transforms import train_transform
 
@@ -23,6 +24,7 @@ def pseudo_labelled_batches(
     batch_size: int,
     workers: int,
     seed: int,
+    opener: Opener,
 ) -> DataLoader:
     """Batches of (pixels [B, 3, H, W], captions, indices [B]) over the pairs that are not noise, in a seeded order.
 
@@ -30,7 +32,12 @@ def pseudo_labelled_batches(
     """
     chosen = np.flatnonzero(labels >= 0)
     images = PairImages(
-        pairs, train_transform(image, augment=augment), chosen=chosen.tolist(), paraphrase=paraphrase, seed=seed
+        pairs,
+        train_transform(image, augment=augment),
+        chosen=chosen.tolist(),
+        paraphrase=paraphrase,
+        seed=seed,
+        opener=opener,
     )
     return DataLoader(
         images,

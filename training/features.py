@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from transformers import BertTokenizer
 
+from data.images import Opener, open_image
 from data.pairs import PairImages, UnlabelledPairs
 from data.transforms import test_transform
 from models.tokenizer import MAX_TOKENS, tokenize
@@ -23,12 +24,13 @@ def fused_features(
     *,
     batch_size: int,
     workers: int = 0,
+    opener: Opener = open_image,
     desc: str = "features",
 ) -> NDArray[np.float16]:
     """Fuse each photograph with its caption: [N, 256] float16 in the order of `pairs` (as published, in half)."""
     model.eval()
     device = model.cross_proj.weight.device
-    images = PairImages(pairs, test_transform(model.sizes.image))
+    images = PairImages(pairs, test_transform(model.sizes.image), opener=opener)
     features = []
     with Progress(len(pairs), desc=desc, unit="image") as bar:
         for pixels, captions, _ in DataLoader(images, batch_size=batch_size, num_workers=workers):

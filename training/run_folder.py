@@ -66,19 +66,24 @@ class RunFolder:
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"event": event, **values}) + "\n")
 
-    def save_epoch(self, checkpoint: dict[str, Any], memory: dict[str, Any], *, best: bool) -> None:
-        """Write an epoch's checkpoint to `last.pth` and, if it is the best so far, to `best.pth`.
+    def save_epoch(
+        self, checkpoint: dict[str, Any], memory: dict[str, Any], *, best: bool, best_of_round: bool
+    ) -> None:
+        """Write an epoch's checkpoint to `last.pth`, and to `best.pth` and `round.pth` where it is the best.
 
         Args:
             checkpoint: weights and what they are.
             memory: what it takes besides to go on from them, kept in `last.pth` alone.
+            best: no epoch of the run was better.
+            best_of_round: no epoch of its round was better.
         """
+        copies = ["best.pth"] * best + ["round.pth"] * best_of_round
         log = self.path / "log.jsonl"
         size = log.stat().st_size if log.exists() else 0
-        # last.pth knows that it is the best before best.pth does: a kill between the two is mended by `load_state`.
-        self._save("last.pth", checkpoint | {"memory": memory, "is_best": best, "log_bytes": size})
-        if best:
-            self._save("best.pth", checkpoint)
+        # last.pth knows its copies before they are written: a kill in between is mended by `load_state`.
+        self._save("last.pth", checkpoint | {"memory": memory, "copies": copies, "log_bytes": size})
+        for name in copies:
+            self._save(name, checkpoint)
 
     def _save(self, name: str, content: dict[str, Any]) -> None:
         with written_aside(self.path / name) as aside:
@@ -89,21 +94,21 @@ class RunFolder:
         log, last = self.path / "log.jsonl", self.path / "last.pth"
         if not last.exists():
             log.unlink(missing_ok=True)
-            for stale in (*self.path.glob("pseudo_labels_*.npz"), self.path / "best.pth"):
+            for stale in (*self.path.glob("pseudo_labels_*.npz"), self.path / "best.pth", self.path / "round.pth"):
                 stale.unlink(missing_ok=True)
             return None
         state = read_checkpoint(last)
-        size, best = state.pop("log_bytes"), state.pop("is_best")
+        size, copies = state.pop("log_bytes"), state.pop("copies")
         if log.exists():
             os.truncate(log, min(size, log.stat().st_size))
-        if best:
-            self._save("best.pth", {key: value for key, value in state.items() if key != "memory"})
+        for name in copies:
+            self._save(name, {key: value for key, value in state.items() if key != "memory"})
         return state
 
-    def load_best(self, model: TSN) -> TSN:
-        """Put the best weights so far into `model`, all but its classifier's; before any epoch it stays as it is."""
-        if (self.path / "best.pth").exists():
-            weights = read_checkpoint(self.path / "best.pth")["model"]
+    def load_round(self, model: TSN) -> TSN:
+        """Put the best weights of the round before into `model`, all but its classifier's; before any it stays."""
+        if (self.path / "round.pth").exists():
+            weights = read_checkpoint(self.path / "round.pth")["model"]
             kept = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
             model.load_state_dict(kept, strict=False)
         return model

@@ -9,9 +9,10 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 
-def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> AdamW:
+def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float, beta2: float = 0.999) -> AdamW:
     """AdamW over everything that learns, one group with weight decay, as published."""
-    return AdamW([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=weight_decay)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return AdamW(learning, lr=lr, weight_decay=weight_decay, betas=(0.9, beta2))
 
 
 def learning_rates(lr: float, *, epoch: int, epochs: int, steps: int, ramp_steps: int = 0) -> list[float]:
