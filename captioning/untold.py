@@ -1,8 +1,8 @@
 """What a captioner never tells but people do: said at random, so that a text encoder learns not to listen to it.
 
-The palette captioner cannot see who is a woman, nor how long hair is; a query names both. To an encoder that has read its
-captions alone, "woman" would be a word with a random meaning, and draw every query with it somewhere else. Put beside
-captions at random, such words are learnt to say nothing of the picture.
+The palette captioner cannot see who is a woman, nor how long hair is; queries tell both. To an encoder that has read
+its captions alone, "woman" would be a word with a random meaning, and draw every query with it somewhere else. Said
+beside captions at random, such words are learnt to tell nothing of the picture.
 """
 
 from __future__ import annotations
