@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import utils.interrupts  # noqa: F401 - before what takes long to load
+
+# isort: split
 import argparse
 import sys
 from collections.abc import Sequence

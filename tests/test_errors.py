@@ -53,13 +53,8 @@ def test_our_own_faults_keep_their_traceback() -> None:
         run_script(raising(ValueError("a fault")))
 
 
-def test_a_real_interrupt_ends_a_process_with_130() -> None:
-    """SIGINT to a process that runs a script."""
-    program = (
-        "import time; from utils.errors import run_script\n"
-        "def main():\n    print('ready', flush=True); time.sleep(60)\n"
-        "run_script(main)"
-    )
+def interrupted(program: str) -> tuple[int, str]:
+    """Exit status and standard error of a Python program that gets SIGINT once it has printed a line."""
     with subprocess.Popen(
         [sys.executable, "-c", program],
         cwd=Path(__file__).parents[1],
@@ -70,9 +65,24 @@ def test_a_real_interrupt_ends_a_process_with_130() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
-    assert process.returncode == 130
-    assert said == "interrupted: run the same command again to go on\n"
+        _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
+
+
+def test_a_real_interrupt_ends_a_process_with_130() -> None:
+    """SIGINT to a process that runs a script."""
+    program = (
+        "import time; from utils.errors import run_script\n"
+        "def main():\n    print('ready', flush=True); time.sleep(60)\n"
+        "run_script(main)"
+    )
+    assert interrupted(program) == (130, "interrupted: run the same command again to go on\n")
+
+
+def test_an_interrupt_while_libraries_load_leaves_one_line() -> None:
+    """And a process that died of the signal, as its shell should see."""
+    program = "import utils.interrupts, time; print('ready', flush=True); time.sleep(60)"
+    assert interrupted(program) == (-signal.SIGINT, "interrupted: run the same command again to go on\n")
 
 
 def test_the_device_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

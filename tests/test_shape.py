@@ -55,6 +55,14 @@ def test_the_walk_sees_the_repository() -> None:
     assert not unknown, f"not on any level: {unknown}"
 
 
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_a_script_is_ready_for_ctrl_c_before_it_loads_anything(script: str) -> None:
+    """Its first import but `__future__`."""
+    nodes = ast.parse((ROOT / f"{script}.py").read_text(encoding="utf-8")).body
+    imports = [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert imports[1] == "import utils.interrupts"
+
+
 @pytest.mark.parametrize("package", sorted(PACKAGES))
 def test_imports_go_down_alone(package: str) -> None:
     """Scripts -> captioning, training, retrieval, clustering -> models, data -> utils; only scripts import configs."""

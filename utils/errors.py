@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from utils.interrupts import ADVICE
+
 
 class UserError(Exception):
     """Something outside the code is wrong: a file, a key or a value.
@@ -21,6 +23,6 @@ def run_script(main: Callable[[], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on", file=sys.stderr)
+        print(ADVICE, file=sys.stderr)
         status = 130
     sys.exit(status)
