@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captioning.backends import CAPTIONERS, REWRITERS
-from captioning.generate import describe_images, rewrite_queries
+from captioning.generate import describe_images, outdated, rewrite_queries
 from captioning.journal import Journal
 from configs.load import add_config_arguments, load_config
 from data.captions import TestTexts, check_same_data, read_test_texts, test_file, write_test_texts
@@ -25,38 +25,53 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     config = load_config(arguments.config, arguments.overrides)
 
-    records = READERS[config.data.name](Path(config.data.root))
-    records = of_split(records, "test", source=config.data.root)
+    every = READERS[config.data.name](Path(config.data.root))
+    if config.data.name == "custom" and not any(record.split == "test" for record in every):
+        print(f"{config.data.root} has no test split: there is nothing to describe or rewrite")
+        return
+    records = of_split(every, "test", source=config.data.root)
     file = test_file(Path(config.captions.dir), config.data.name)
     texts = read_test_texts(file) if file.exists() else {}
     check_same_data(texts, records, file)
 
-    missing = [record for record in records if record.name not in texts]
-    if not missing:
-        print(f"{file}: all {len(records)} test images have captions")
+    # What is there stays, whoever wrote it; only what is missing, or is of another photograph, is asked for.
+    journal_file = file.with_suffix(".journal.jsonl")
+    captions = {name: own.caption for name, own in texts.items() if own.caption}
+    for name in outdated(records, captions, journal_file):
+        del captions[name]
+    rewrites = {
+        (record.name, query): own.rewrite_of(query, number)
+        for record in records
+        if (own := texts.get(record.name))
+        for number, query in enumerate(record.captions)
+    }
+    undescribed = [record for record in records if record.name not in captions]
+    unwritten = [query for record in records for query in record.captions if not rewrites.get((record.name, query))]
+    if not undescribed and not unwritten:
+        print(f"{file}: all {len(records)} test images have captions, and all their queries rewrites")
         return
     captioner = CAPTIONERS[config.captioner.backend](config.captioner.concurrency)
     rewriter = REWRITERS[config.captioner.rewriter](config.captioner.concurrency)
-    with Journal(file.with_suffix(".journal.jsonl")) as journal:
-        captions = describe_images(captioner, missing, journal)
-        queries = [query for record in missing for query in record.captions]
-        rewrites = rewrite_queries(rewriter, queries, journal)
+    with Journal(journal_file) as journal:
+        described = describe_images(captioner, undescribed, journal)
+        rewritten = rewrite_queries(rewriter, unwritten, journal)
 
-    for name, answer in captions.items():
+    for name, answer in described.items():
         if answer.text is None:
             raise UserError(f"test image {name}: {answer.problem}: every gallery image counts, so mend or replace it")
-    failed = [query for query, answer in rewrites.items() if answer.text is None]
+        captions[name] = answer.text
+    failed = [query for query, answer in rewritten.items() if answer.text is None]
     if failed:
         print(
             f"{len(failed)} queries could not be rewritten and stay as they are, first {failed[0]!r}", file=sys.stderr
         )
-    for record in missing:
-        own = tuple(rewrites[query].text for query in record.captions)
-        texts[record.name] = TestTexts(captions[record.name].text, own)
+    for record in records:
+        own_rewrites = [rewrites.get((record.name, query)) or rewritten[query].text for query in record.captions]
+        texts[record.name] = TestTexts(captions[record.name], tuple(own_rewrites), record.captions)
     write_test_texts(file, records, texts)
     print(
-        f"{file}: {len(captions)} captions by {captioner.name}, {len(rewrites) - len(failed)} rewrites of "
-        f"{len(rewrites)} queries by {rewriter.name}"
+        f"{file}: {len(described)} captions by {captioner.name}, {len(rewritten) - len(failed)} rewrites of "
+        f"{len(rewritten)} queries by {rewriter.name}"
     )
 
 

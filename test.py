@@ -43,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.monotonic()
 
     source = f"{config.data.root} (test)"
-    records = of_split(READERS[config.data.name](Path(config.data.root)), "test", source=config.data.root)
+    every = READERS[config.data.name](Path(config.data.root))
+    if config.data.name == "custom" and not any(record.split == "test" and record.captions for record in every):
+        print(f"{config.data.root}: no test image has a query in captions.json: there is nothing to test")
+        return
+    records = of_split(every, "test", source=config.data.root)
     file = test_file(Path(config.captions.dir), config.data.name)
     if not file.is_file():
         raise UserError(f"{file} is missing: describe the gallery and rewrite the queries first with gen_test_data.py")
@@ -127,6 +131,8 @@ def choose(arguments: argparse.Namespace) -> tuple[Config, Path]:
     if run is not None and not run.is_dir():
         if not run.exists():
             raise UserError(f"{run} is neither a run folder nor a checkpoint")
+        if checkpoint is not None:
+            raise UserError(f"which checkpoint: {run} or {checkpoint}?")
         run, checkpoint = None, run
     file = arguments.config or (run / "config.yaml" if run else None)
     if file is None:
@@ -138,6 +144,9 @@ def choose(arguments: argparse.Namespace) -> tuple[Config, Path]:
     checkpoint = checkpoint or Path(config.run.dir) / "best.pth"
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint} is missing: train first (train.py --config {file}), or name a checkpoint")
+    folder = Path(config.run.dir)
+    if (folder / "last.pth").exists() and checkpoint.resolve().parent != folder.resolve():
+        raise UserError(f"{folder} holds another run: set run.dir to a folder for the figures of {checkpoint}")
     return config, checkpoint
 
 

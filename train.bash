@@ -2,9 +2,11 @@
 # The whole pipeline of one config: captions that are missing, training rounds, test, report.
 #   bash train.bash [CONFIG] [--set key=value ...]        (default: configs/demo.yaml)
 set -euo pipefail
-cd "$(dirname "$0")"
+if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then sed -n '2,3s/^# *//p' "$0"; exit; fi
 config=configs/demo.yaml
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then config=$1; shift; fi
+if [ -f "$config" ]; then config=$(realpath "$config"); fi
+cd "$(dirname "$0")"
 . scripts/environment.bash
 
 "$python" gen_train_data.py --config "$config" "$@"

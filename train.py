@@ -251,8 +251,12 @@ def validation_set(config: Config, records: list[ImageRecord]) -> RetrievalSet |
 
 def identity(config: Config, pairs: UnlabelledPairs, source: UnlabelledPairs | None) -> dict[str, object]:
     """What makes this run this run: settings, and what it learns from."""
-    settings = run_identity(config) | {"the training pairs": fingerprint([*pairs.names, *pairs.captions])}
-    return settings | ({"the source pairs": fingerprint([*source.names, *source.captions])} if source else {})
+    learnt_from = {"the training pairs": pairs} | ({"the source pairs": source} if source else {})
+    return run_identity(config) | {
+        # A photograph that was replaced under its name has another size, but for a rare chance.
+        what: fingerprint([*of.names, *of.captions, *(str(path.stat().st_size) for path in of.paths)])
+        for what, of in learnt_from.items()
+    }
 
 
 if __name__ == "__main__":

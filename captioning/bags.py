@@ -95,6 +95,8 @@ def _patches(scaled: Array, body: Body, upper: Array | None) -> Iterator[_Patch]
     colours = _colours(scaled, body.words)
     if upper is not None:  # most of a crop's colours are of the garment and of the ground
         colours = colours[np.linalg.norm(colours - upper, axis=1) > _FROM_UPPER - 4]
+    if not len(colours):
+        return
     squares = (smooth**2).sum(-1) + (colours**2).sum(1)[:, None, None] - 2 * np.tensordot(colours, smooth, (1, 2))
     for reach in _REACHES:
         labels, _ = label(squares < reach**2, _WITHIN_A_COLOUR)

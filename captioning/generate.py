@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from captioning.captioner import Answer, ImageCaptioner, QueryRewriter
-from captioning.journal import Journal, Question
+from captioning.journal import Journal, Question, read_journal
 from captioning.style import PROMPT_VERSION
 from data.records import ImageRecord
 from utils.progress import Progress
+
+
+def outdated(records: Sequence[ImageRecord], captions: Mapping[str, str | None], journal: Path) -> set[str]:
+    """Names of images whose caption is, as the journal tells, of another photograph that had their name."""
+    if not journal.is_file():
+        return set()
+    described: dict[tuple[str, str | None], set[str]] = {}
+    for question, answer in read_journal(journal)[0].items():
+        described.setdefault((question.subject, answer.text), set()).add(question.content)
+    known = {record: described.get((record.name, captions.get(record.name))) for record in records}
+    return {record.name for record, digests in known.items() if digests and _digest(record.path) not in digests}
 
 
 def describe_images(captioner: ImageCaptioner, records: Sequence[ImageRecord], journal: Journal) -> dict[str, Answer]:

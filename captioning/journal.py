@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,6 +30,27 @@ class Question:
     prompt: str
 
 
+def read_journal(path: Path) -> tuple[dict[Question, Answer], int]:
+    """Every answer of a journal, and how many bytes its whole lines have.
+
+    Raises:
+        UserError: a line in the middle is damaged.
+    """
+    answers: dict[Question, Answer] = {}
+    whole = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                entry = json.loads(line)
+                answers[Question(**entry["question"])] = Answer(entry["text"], entry["problem"])
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{path} is damaged after byte {whole}: remove it to ask anew") from None
+            whole += len(line)
+    return answers, whole
+
+
 class Journal:
     """A JSONL file of answers, one process at a time.
 
@@ -38,7 +60,6 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.answers: dict[Question, Answer] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
@@ -47,22 +68,8 @@ class Journal:
             raise UserError(f"another process is writing to {path}: wait for it, or set captions.dir") from None
         except OSError as error:
             raise UserError(f"captions.dir: cannot write {path}: {error.strerror}") from error
-        self._read()
-
-    def _read(self) -> None:
-        self._file.seek(0)
-        whole = 0
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                break  # the last line of a killed process
-            try:
-                entry = json.loads(line)
-                question = Question(**entry["question"])
-                self.answers[question] = Answer(entry["text"], entry["problem"])
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{self.path} is damaged after byte {whole}: remove it to ask anew") from None
-            whole += len(line)
-        os.ftruncate(self._file.fileno(), whole)
+        self.answers, whole = read_journal(path)
+        os.ftruncate(self._file.fileno(), whole)  # the last line of a killed process goes
 
     def answered(self, question: Question) -> Answer | None:
         """The text that this very question was answered with before; failures are asked again."""
@@ -85,9 +92,11 @@ class Journal:
 
     def close(self) -> None:
         """Put everything on disk and let others write."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with suppress(OSError):  # of a full disk, which `append` has told already
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        with suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> Journal:
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +19,7 @@ from captioning.silhouette import HEIGHT, WIDTH
 from captioning.style import Slots, render, with_article
 from data.images import BrokenImageError, open_image
 from utils.errors import UserError
+from utils.interrupts import left_to_parent
 
 _CHUNK = 32  # images that one task of a worker describes
 _LIKE_SKIN = frozenset({"beige", "brown", "orange", "pink", "yellow"})  # cloth that may be taken for bare arms
@@ -46,23 +46,19 @@ class PaletteCaptioner:
 
     def _side_by_side(self, images: Sequence[Path]) -> Iterator[tuple[int, Answer]]:
         context = multiprocessing.get_context("forkserver")  # this process may hold threads, which forking breaks
-        pool = ProcessPoolExecutor(self.workers, context, _ignore_interrupt)
+        pool = ProcessPoolExecutor(self.workers, context)
         try:
-            tasks = {
-                pool.submit(_describe_all, images[start : start + _CHUNK]): start
-                for start in range(0, len(images), _CHUNK)
-            }
+            with left_to_parent():
+                tasks = {
+                    pool.submit(_describe_all, images[start : start + _CHUNK]): start
+                    for start in range(0, len(images), _CHUNK)
+                }
             for task in as_completed(tasks):
                 yield from enumerate(task.result(), tasks[task])
         except BrokenProcessPool:
             raise UserError("a process that described images was killed (out of memory?): run again") from None
         finally:  # also when nobody wants the rest: wait for the tasks at work, drop those that are not
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the process that asked: it stops the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _describe_all(images: Sequence[Path]) -> list[Answer]:

@@ -56,8 +56,10 @@ def paraphrase_some(share: float, captions: Sequence[str]) -> Paraphrase:
         slots = parse(caption)
         if not slots:
             return caption
-        slots = say_untold(slots, untold, random)
-        return paraphrase(slots, random) if random.random() < share else render(slots)
+        said = say_untold(slots, untold, random)
+        if random.random() < share:
+            return paraphrase(said, random)
+        return caption if said == slots else render(said)
 
     return maybe
 

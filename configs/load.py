@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from configs.schema import Config
+from configs.schema import TEXT_KEYS, Config
 from utils.errors import UserError
 from utils.files import write_text
 from utils.layers import Tree, overlay, parse_override, read_yaml
@@ -25,7 +25,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         UserError: one line that names the file or key, what is wrong, and what is known or allowed.
     """
     base = read_yaml(FOLDER / "base.yaml")
-    layers = [(str(path), read_yaml(path)), *((f"--set {text}", parse_override(text)) for text in overrides)]
+    given = [(f"--set {text}", parse_override(text, texts=TEXT_KEYS)) for text in overrides]
+    layers = [(str(path), read_yaml(path)), *given]
     named = base
     for origin, layer in layers:
         named = overlay(named, layer, origin=origin)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -104,3 +104,12 @@ class Config(Section):
     train: Train
     eval: Eval
     run: Run
+
+
+TEXT_KEYS = frozenset(
+    f"{section}.{key}"
+    for section, of in Config.model_fields.items()
+    for key, field in getattr(of.annotation, "model_fields", {}).items()
+    if str in (field.annotation, *get_args(field.annotation))
+)
+"""Keys that hold any text, such as paths."""

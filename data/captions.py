@@ -27,19 +27,37 @@ def test_file(folder: Path, data_name: str) -> Path:
 
 @dataclass(frozen=True)
 class TestTexts:
-    """What a language model wrote about one test image: its caption, and a rewrite of each of its queries.
+    """What a language model wrote about one test image; None stands where it failed.
 
-    None stands where it failed.
+    Attributes:
+        caption: describes the image.
+        rewrites: one of each of its queries, in order.
+        queries: what the rewrites are of; empty where the file does not say.
     """
 
     caption: str | None
     rewrites: tuple[str | None, ...]
+    queries: tuple[str, ...] = ()
+
+    def rewrite_of(self, query: str, number: int) -> str | None:
+        """The rewrite of the image's query of this number, if it was made of this very sentence."""
+        if self.queries:
+            sentences = [_plain(sentence) for sentence in self.queries]
+            number = sentences.index(_plain(query)) if _plain(query) in sentences else len(self.rewrites)
+        return self.rewrites[number] if number < len(self.rewrites) else None
+
+
+def _plain(sentence: str) -> str:
+    return " ".join(sentence.lower().split())
 
 
 def image_name(path: str) -> str:
-    """The part of a path after `imgs/`: released files carry the prefix of their author's disk."""
-    _, found, tail = path.replace("\\", "/").rpartition("/imgs/")
-    return tail if found else path.removeprefix("imgs/").removeprefix("./")
+    """The part of a path after `imgs/`: released files carry the prefix of their author's disk, ours begin with it."""
+    path = path.replace("\\", "/").removeprefix("./")
+    if path.startswith("imgs/"):
+        return path.removeprefix("imgs/")
+    _, found, tail = path.rpartition("/imgs/")
+    return tail if found else path
 
 
 def read_train_captions(file: Path) -> dict[str, str | None]:
@@ -68,18 +86,21 @@ def read_test_texts(file: Path) -> dict[str, TestTexts]:
         if not isinstance(rewrites, list):
             raise UserError(f"{file}, entry {number}: generated_text should be a list of rewrites")
         caption = _text(_field(entry, "img_gen_text", file, number))
-        texts[image_name(_path(entry, file, number))] = TestTexts(caption, tuple(map(_text, rewrites)))
+        queries = entry.get("captions", [])
+        queries = tuple(map(str, queries)) if isinstance(queries, list) else (str(queries),)
+        texts[image_name(_path(entry, file, number))] = TestTexts(caption, tuple(map(_text, rewrites)), queries)
     return texts
 
 
 def write_train_captions(file: Path, records: Sequence[ImageRecord], captions: Mapping[str, str]) -> None:
-    """Write the published training format for the records that have a caption."""
+    """Write the published training format for the records that have a caption; others' entries stay in the file."""
     write_json(
         file,
-        [
+        _others(file, records)
+        + [
             {
                 "id": record.person_id,
-                "image_path": record.name,
+                "image_path": f"imgs/{record.name}",
                 "captions": list(record.captions),
                 "generated_text": captions[record.name],
             }
@@ -90,14 +111,15 @@ def write_train_captions(file: Path, records: Sequence[ImageRecord], captions: M
 
 
 def write_test_texts(file: Path, records: Sequence[ImageRecord], texts: Mapping[str, TestTexts]) -> None:
-    """Write the published test format; a failed rewrite is the string "null", as published."""
+    """Write the published test format; a failed rewrite is the string "null", as published; others' entries stay."""
     write_json(
         file,
-        [
+        _others(file, records)
+        + [
             {
                 "split": record.split,
                 "id": record.person_id,
-                "image_path": record.name,
+                "image_path": f"imgs/{record.name}",
                 "img_gen_text": texts[record.name].caption,
                 "captions": list(record.captions),
                 "generated_text": [text or "null" for text in texts[record.name].rewrites],
@@ -119,6 +141,13 @@ def check_same_data(names: Mapping[str, object], records: Sequence[ImageRecord],
             f"{file} holds captions of another data set: it names {next(iter(names))} and none of these "
             f"{len(records)} images ({records[0].name}, ...); set captions.dir to another folder"
         )
+
+
+def _others(file: Path, records: Sequence[ImageRecord]) -> list[Any]:
+    """What a file that is there says of other images than these: somebody may have paid for it."""
+    names = {record.name for record in records}
+    entries = enumerate(_entries(file) if file.is_file() else [])
+    return [entry for number, entry in entries if image_name(_path(entry, file, number)) not in names]
 
 
 def _entries(file: Path) -> list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data.records import ImageRecord
 from utils.errors import UserError
@@ -20,14 +20,14 @@ class BrokenImageError(UserError):
 
 
 def open_image(path: Path) -> Image.Image:
-    """Open and fully decode a photograph as RGB.
+    """Open and fully decode a photograph as RGB, turned as its EXIF data say.
 
     Raises:
         BrokenImageError: the file is missing, cut short, or no image.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError:
         raise BrokenImageError(f"{path} is not an image") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

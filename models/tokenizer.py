@@ -45,6 +45,12 @@ def load_tokenizer(vocab: str | Path) -> BertTokenizer:
             tokenizer = BertTokenizer.from_pretrained(str(vocab))
         except (OSError, ValueError) as error:
             raise UserError(f"model.vocab: no file, folder or hub model '{vocab}' ({_first_line(error)})") from None
+    words = tokenizer.get_vocab()
+    if len(words) <= len(_SPECIAL) or not words.keys() >= set(_SPECIAL):
+        # transformers makes a tokenizer of special tokens alone where it could fetch nothing.
+        raise UserError(
+            f"model.vocab: '{vocab}' gives no BERT vocabulary: without a network, name a vocab.txt or its folder"
+        )
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     tokenizer.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
     return tokenizer

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import BertTokenizer
 
-from data.images import BrokenImageError, Opener, open_image
+from data.images import BrokenImageError, Opener, find_broken, open_image
 from data.pairs import Photographs
 from data.transforms import test_transform
 from models.tokenizer import tokenize
@@ -58,7 +58,8 @@ def embed(
         keep_tokens: keep the gallery's tokens for the matching head; G x P x D numbers.
 
     Raises:
-        UserError: a gallery image cannot be read. Every one counts in a test, so none is left out.
+        UserError: a gallery image cannot be read (every one counts in a test, so none is left out), or the model's
+            embeddings are not finite.
     """
     model.eval()
     device = model.vision_proj.weight.device
@@ -67,7 +68,13 @@ def embed(
     )
     loader = DataLoader(photographs, batch_size=batch_size, num_workers=workers)
     with Progress(len(photographs), desc=desc, unit="image") as bar:
-        images, tokens = _embed_images(model, loader, keep_tokens, bar)
+        try:
+            images, tokens = _embed_images(model, loader, keep_tokens, bar)
+        except BrokenImageError:  # from a worker, with a traceback for a message: look again
+            reason = next(iter(find_broken(retrieval.records, what="the gallery").values()), "a file changed meanwhile")
+            raise UserError(f"gallery image {reason}: every gallery image counts, so mend or replace it") from None
+    if not images.isfinite().all():
+        raise UserError("the model's embeddings are not finite: train with a lower train.lr, or train.clip_norm=1")
     ids, mask = tokenize(tokenizer, list(retrieval.queries))
     queries = [
         model.encode_text(ids[part].to(device), mask[part].to(device))[1].cpu()
@@ -89,15 +96,12 @@ def _embed_images(
 ) -> tuple[Tensor, Tensor | None]:
     device = model.vision_proj.weight.device
     embeds, kept = [], []
-    try:
-        for pixels in loader:
-            tokens, embedding = model.encode_image(pixels.to(device))
-            embeds.append(embedding.cpu())
-            if keep_tokens:
-                kept.append(tokens.cpu())
-            bar.advance(len(pixels))
-    except BrokenImageError as error:
-        raise UserError(f"gallery image {error}: every gallery image counts, so mend or replace it") from None
+    for pixels in loader:
+        tokens, embedding = model.encode_image(pixels.to(device))
+        embeds.append(embedding.cpu())
+        if keep_tokens:
+            kept.append(tokens.cpu())
+        bar.advance(len(pixels))
     return torch.cat(embeds), torch.cat(kept) if keep_tokens else None
 
 

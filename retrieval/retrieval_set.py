@@ -50,10 +50,10 @@ def build_retrieval_set(
     rewrites: list[str | None] = []
     query_ids: list[int] = []
     for record in records:
-        own = texts[record.name].rewrites if record.name in texts else ()
-        for number, caption in enumerate(record.captions):
-            queries.append(caption)
-            rewrites.append(own[number] if number < len(own) else None)
+        own = texts.get(record.name)
+        for number, query in enumerate(record.captions):
+            queries.append(query)
+            rewrites.append(own.rewrite_of(query, number) if own else None)
             query_ids.append(record.person_id)
     if not queries:
         raise UserError(f"{source} has no query: no image of this split has a caption")

@@ -14,8 +14,6 @@ def numbers(text: str) -> tuple[int, ...]:
 def main() -> int:
     file = Path(sys.argv[1])
     lacking = []
-    if sys.version_info < (3, 11):  # noqa: UP036 - this script runs in whatever environment is active
-        lacking.append("Python 3.11 or newer")
     for line in file.read_text(encoding="utf-8").splitlines():
         name, _, wanted = line.partition("#")[0].strip().partition(">=")
         if not name:

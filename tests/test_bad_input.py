@@ -84,7 +84,7 @@ def test_a_broken_training_image_is_named_and_left_out(
     assert f"no caption for train/003_1.png: {broken} cannot be read" in capfd.readouterr().err
     entries = json.loads((small[1] / "cuhk_qwen_gen_captions.json").read_text())
     assert len(entries) == 39
-    assert "train/003_1.png" not in {entry["image_path"] for entry in entries}
+    assert "imgs/train/003_1.png" not in {entry["image_path"] for entry in entries}
 
 
 def test_a_broken_gallery_image_is_an_error(small: tuple[Path, Path], tmp_path: Path) -> None:
@@ -95,6 +95,24 @@ def test_a_broken_gallery_image_is_an_error(small: tuple[Path, Path], tmp_path: 
     assert str(broken) in complaint(gen_test_data.main, quick_run(*small, tmp_path / "run"))
     assert not (small[1] / "cuhk_test_qwen_gen_captions.json").exists()
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_broken_gallery_image_is_one_line_from_a_worker_too(small: tuple[Path, Path], tmp_path: Path) -> None:
+    train.main(quick_run(*small, tmp_path / "run", "train.rounds=1", "train.epochs=1"))
+    broken = cut_short(small[0] / "imgs" / "test" / "015_0.png")
+    message = complaint(test_script.main, [str(tmp_path / "run"), "--set", "train.workers=2"])
+    assert message.startswith(f"gallery image {broken} cannot be read")
+
+
+def test_a_checkpoint_is_not_tested_in_the_folder_of_another_run(small: tuple[Path, Path], tmp_path: Path) -> None:
+    for run in ("one", "two"):
+        train.main(quick_run(*small, tmp_path / run, "train.rounds=1", "train.epochs=1"))
+    one, two = tmp_path / "one", tmp_path / "two"
+    message = complaint(test_script.main, [str(two / "best.pth"), "--config", str(one / "config.yaml")])
+    assert message == f"{one} holds another run: set run.dir to a folder for the figures of {two / 'best.pth'}"
+    assert not (one / "metrics.json").exists()
+    both = complaint(test_script.main, [str(one / "best.pth"), "--checkpoint", str(two / "best.pth")])
+    assert both == f"which checkpoint: {one / 'best.pth'} or {two / 'best.pth'}?"
 
 
 def test_captions_of_another_data_set(small: tuple[Path, Path], tmp_path: Path) -> None:

@@ -81,10 +81,21 @@ def test_test_texts_are_read_with_failed_rewrites(tmp_path: Path) -> None:
         base | {"image_path": "3.png", "img_gen_text": None, "generated_text": None},
     ]
     assert read_test_texts(stored(tmp_path / "f.json", entries)) == {
-        "1.png": Texts("Seen.", ("A.", None, None)),
-        "2.png": Texts(None, ("B.",)),
-        "3.png": Texts(None, (None,)),
+        "1.png": Texts("Seen.", ("A.", None, None), ("x", "y", "z")),
+        "2.png": Texts(None, ("B.",), ("x", "y", "z")),
+        "3.png": Texts(None, (None,), ("x", "y", "z")),
     }
+
+
+def test_a_rewrite_belongs_to_the_sentence_that_it_was_made_of() -> None:
+    """Wherever that stands now; without its sentence, to the query of its number."""
+    texts = Texts("Seen.", ("A.", "B."), ("one Man", "two men"))
+    assert texts.rewrite_of("two  men", 0) == "B."
+    assert texts.rewrite_of("one man", 5) == "A."
+    assert texts.rewrite_of("three men", 0) is None
+    assert Texts("Seen.", ("A.",)).rewrite_of("whatever", 0) == "A."
+    assert Texts("Seen.", ("A.",)).rewrite_of("whatever", 1) is None
+    assert Texts("Seen.", ("A.",), ("one", "two")).rewrite_of("two", 1) is None
 
 
 def test_training_captions_come_back_as_written(tmp_path: Path) -> None:
@@ -93,19 +104,23 @@ def test_training_captions_come_back_as_written(tmp_path: Path) -> None:
     write_train_captions(file, RECORDS, {"a/2.png": "Ein Mann – »grün«."})
     assert read_train_captions(file) == {"a/2.png": "Ein Mann – »grün«."}
     assert json.loads(file.read_text(encoding="utf-8")) == [
-        {"id": 4, "image_path": "a/2.png", "captions": ["Drei."], "generated_text": "Ein Mann – »grün«."}
+        {"id": 4, "image_path": "imgs/a/2.png", "captions": ["Drei."], "generated_text": "Ein Mann – »grün«."}
     ]
     assert "grün" in file.read_text(encoding="utf-8")
 
 
 def test_test_texts_come_back_as_written(tmp_path: Path) -> None:
     """A failed rewrite is the string "null", as published, and None again when read."""
-    texts = {"a/1.png": Texts("Seen.", ("A.", None)), "a/2.png": Texts(None, ("C.",))}
+    own = {record.name: record.captions for record in RECORDS}
+    texts = {
+        "a/1.png": Texts("Seen.", ("A.", None), own["a/1.png"]),
+        "a/2.png": Texts(None, ("C.",), own["a/2.png"]),
+    }
     write_test_texts(tmp_path / "f.json", RECORDS, texts)
     assert read_test_texts(tmp_path / "f.json") == texts
     first = json.loads((tmp_path / "f.json").read_text())[0]
     assert first == {
-        **{"split": "test", "id": 3, "image_path": "a/1.png", "img_gen_text": "Seen."},
+        **{"split": "test", "id": 3, "image_path": "imgs/a/1.png", "img_gen_text": "Seen."},
         **{"captions": ["One.", "Two."], "generated_text": ["A.", "null"]},
     }
 

@@ -112,7 +112,7 @@ def test_values_set_are_read_as_yaml() -> None:
         ("train.epochs=2.5", r"train\.epochs=2\.5 is not possible: it should be .*integer"),
         ("train.epochs=true", r"train\.epochs=True is not possible"),
         ("train.lr='1'", r"train\.lr='1' is not possible: it should be .*number"),
-        ("data.root=3", r"data\.root=3 is not possible: it should be .*string"),
+        ("data.root=null", r"data\.root=None is not possible: it should be .*string"),
         ("train.restart=1", r"train\.restart=1 is not possible: it should be .*boolean"),
         ("train.seed=", r"train\.seed=None is not possible"),
         # impossible values
@@ -181,6 +181,14 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
     config, preset = load_config(tmp_path / "own.yaml"), flatten(read_yaml(FOLDER / "presets" / "base.yaml"))
     expected = flatten(read_yaml(FOLDER / "base.yaml")) | preset | {"run.dir": "output/own"}
     assert flatten(config.model_dump()) == expected
+
+
+@pytest.mark.parametrize("text", ["my photos #1", "42", "no", "2026-13-24", "a: b", "[x", "~user"])
+def test_a_path_is_taken_as_it_stands(text: str) -> None:
+    """Whatever YAML would make of it; null and quotes still mean what they mean."""
+    assert load_config(DEMO, [f"run.dir={text}"]).run.dir == text
+    assert load_config(DEMO, [f"run.dir='{text}'"]).run.dir == text
+    assert load_config(DEMO, ["model.vocab=null"]).model.vocab is None
 
 
 def test_a_saved_config_loads_as_it_was(tmp_path: Path) -> None:

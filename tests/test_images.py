@@ -60,6 +60,15 @@ def test_a_bomb_is_no_photograph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         open_image(picture(tmp_path / "a.png"))
 
 
+def test_a_photograph_stands_as_its_camera_was_held(tmp_path: Path) -> None:
+    """A phone writes the pixels lying and says in the EXIF data that they should stand."""
+    lying = Image.new("RGB", (128, 64))
+    exif = lying.getexif()
+    exif[0x0112] = 6
+    lying.save(tmp_path / "phone.jpg", exif=exif)
+    assert open_image(tmp_path / "phone.jpg").size == (64, 128)
+
+
 def test_broken_photographs_are_found_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By name with why; sound ones are not listed."""
     records = [ImageRecord(picture(tmp_path / f"{n}.png"), f"{n}.png", (), n, "train") for n in range(12)]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Generator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
@@ -105,6 +106,15 @@ def test_a_bag_is_a_patch_that_ends_on_all_sides(
     picture.save(tmp_path / "figure.png")
     [(_, answer)] = PaletteCaptioner(1).describe([tmp_path / "figure.png"])
     assert parse(answer.text or "").belongings == belongings
+
+
+def test_a_picture_of_nearly_one_colour_is_no_reason_to_stop(tmp_path: Path) -> None:
+    """Nothing to see in it, or next to nothing."""
+    flat, dark = tmp_path / "flat.png", tmp_path / "dark.png"
+    Image.new("RGB", (64, 128), (120, 130, 140)).save(flat)
+    noise = np.random.default_rng(0).normal(3, 1, (128, 64, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(noise).save(dark)
+    assert all(answer.text for _, answer in PaletteCaptioner(1).describe([flat, dark]))
 
 
 def test_long_trousers_and_bare_legs_are_told_apart(described: list[tuple[Slots, dict[str, str | None]]]) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import BertTokenizer
 
 from models.build import build_tokenizer
 from models.tokenizer import clean_text, enc_token_id, load_tokenizer, tokenize, train_vocabulary
@@ -133,6 +134,20 @@ def test_a_vocabulary_that_is_none_is_named_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=f"model.vocab: .*{message}") as told:
             load_tokenizer(vocab)
         assert "\n" not in str(told.value)
+
+
+def test_a_hub_that_gives_special_tokens_alone_gives_no_vocabulary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As transformers does without a network; nothing is kept that a later run would take for words."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "vocab.txt").write_text("".join(f"{word}\n" for word in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")))
+    real = BertTokenizer.from_pretrained
+    monkeypatch.setattr(BertTokenizer, "from_pretrained", lambda *_, **__: real(empty))
+    with pytest.raises(UserError, match="'bert-base-uncased' gives no BERT vocabulary: without a network"):
+        build_tokenizer("bert-base-uncased", [], tmp_path / "kept.txt")
+    assert not (tmp_path / "kept.txt").exists()
 
 
 def test_a_vocabulary_that_is_no_text_is_named_in_one_line(tmp_path: Path) -> None:

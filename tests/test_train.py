@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 import train
+from tests.pictures import picture
 from tests.small import quick_run, write_small_data
 from training.run_folder import RunFolder
 from utils.errors import UserError
@@ -189,6 +191,29 @@ def test_captions_that_changed_are_another_run(small: Small, whole: Path, tmp_pa
     (tmp_path / file).write_text((small[1] / file).read_text().replace("red top", "pink top"))
     with pytest.raises(UserError, match="the training pairs"):
         train.main(quick_run(small[0], tmp_path, whole))
+
+
+def test_photographs_that_were_replaced_are_another_run(small: Small, whole: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(small[0], data)
+    picture(data / "imgs" / "train" / "000_0.png", (1, 2, 3))
+    with pytest.raises(UserError, match="the training pairs"):
+        train.main(quick_run(data, small[1], whole))
+
+
+def test_a_run_that_never_finished_an_epoch_leaves_its_folder_to_another(small: Small, tmp_path: Path) -> None:
+    """As the message about missing weights suggests: the same command with a smaller model."""
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match=r"model\.init: .*model_base\.pth is missing"):
+        train.main(quick_run(*small, run, "model.preset=base", "model.vocab=null"))
+    train.main(quick_run(*small, run, "train.rounds=1", "train.epochs=1"))
+    assert (run / "best.pth").exists()
+
+
+def test_weights_that_run_away_in_the_last_step_stop_the_run(small: Small, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not finite.*lower train\.lr"):
+        train.main(quick_run(*small, tmp_path, "train.lr=1.0e+30", "train.batch_size=40", "train.clip_norm=null"))
+    assert all(value.isfinite().all() for value in weights(tmp_path / "last.pth").values())
 
 
 def test_settings_that_change_no_weight_may_change(small: Small, whole: Path) -> None:

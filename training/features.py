@@ -13,6 +13,7 @@ from data.pairs import PairImages, UnlabelledPairs
 from data.transforms import test_transform
 from models.tokenizer import MAX_TOKENS, tokenize
 from models.tsn import TSN
+from utils.errors import UserError
 from utils.progress import Progress
 
 
@@ -27,7 +28,11 @@ def fused_features(
     opener: Opener = open_image,
     desc: str = "features",
 ) -> NDArray[np.float16]:
-    """Fuse each photograph with its caption: [N, 256] float16 in the order of `pairs` (as published, in half)."""
+    """Fuse each photograph with its caption: [N, 256] float16 in the order of `pairs` (as published, in half).
+
+    Raises:
+        UserError: a feature is not finite.
+    """
     model.eval()
     device = model.cross_proj.weight.device
     images = PairImages(pairs, test_transform(model.sizes.image), opener=opener)
@@ -42,4 +47,7 @@ def fused_features(
             fused = model.fuse(image_tokens, text_tokens, None if model.fuse_padding else mask)
             features.append(fused.cpu().to(torch.float16).numpy())
             bar.advance(len(pixels))
-    return np.concatenate(features)
+    together = np.concatenate(features)
+    if not np.isfinite(together).all():
+        raise UserError("the model's fused features are not finite: lower train.lr, or set train.clip_norm=1")
+    return together

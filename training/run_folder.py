@@ -19,6 +19,8 @@ from models.tsn import TSN
 from utils.errors import UserError
 from utils.files import read_json, write_json, written_aside
 
+_MADE_ON_THE_WAY = ("best.pth", "round.pth", "vocab.txt")
+
 
 class RunFolder:
     """`output/<name>/`, held by one process at a time.
@@ -46,11 +48,11 @@ class RunFolder:
 
     def _claim(self, identity: dict[str, Any]) -> None:
         stamp = self.path / "run.json"
-        if not stamp.exists():
-            if (self.path / "last.pth").exists():
-                raise UserError(f"{self.path} holds a checkpoint of an unknown run: set run.dir to another folder")
-            write_json(stamp, identity)
+        if not (self.path / "last.pth").exists():
+            write_json(stamp, identity)  # whatever was begun here has left nothing to lose
             return
+        if not stamp.exists():
+            raise UserError(f"{self.path} holds a checkpoint of an unknown run: set run.dir to another folder")
         found = read_json(stamp)
         differing = [key for key in sorted({*found, *identity}) if found.get(key) != identity.get(key)]
         if differing:
@@ -63,8 +65,12 @@ class RunFolder:
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to `log.jsonl`."""
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, **values}) + "\n")
+        path = self.path / "log.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"event": event, **values}) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; every finished epoch is kept") from error
 
     def save_epoch(
         self, checkpoint: dict[str, Any], memory: dict[str, Any], *, best: bool, best_of_round: bool
@@ -86,15 +92,16 @@ class RunFolder:
             self._save(name, checkpoint)
 
     def _save(self, name: str, content: dict[str, Any]) -> None:
-        with written_aside(self.path / name) as aside:
-            torch.save(content, aside)
+        # Given a path, torch writes by itself and hides that the disk is full.
+        with written_aside(self.path / name) as aside, aside.open("wb") as file:
+            torch.save(content, file)
 
     def load_state(self) -> dict[str, Any] | None:
         """Read `last.pth` and cut the log back to what it knows of; None, and a fresh log, where there is none."""
         log, last = self.path / "log.jsonl", self.path / "last.pth"
         if not last.exists():
             log.unlink(missing_ok=True)
-            for stale in (*self.path.glob("pseudo_labels_*.npz"), self.path / "best.pth", self.path / "round.pth"):
+            for stale in (*self.path.glob("pseudo_labels_*.npz"), *map(self.path.joinpath, _MADE_ON_THE_WAY)):
                 stale.unlink(missing_ok=True)
             return None
         state = read_checkpoint(last)

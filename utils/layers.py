@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -16,7 +16,12 @@ Tree = dict[str, Any]
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML reads YAML 1.1, where 1e-5 is a string; here it is a number, as everywhere else."""
+    """PyYAML reads YAML 1.1, where 1e-5 is a string; here it is a number, as everywhere else, and a date is text."""
+
+    yaml_implicit_resolvers: ClassVar[dict] = {
+        first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 _Loader.add_implicit_resolver(
@@ -45,15 +50,20 @@ def read_yaml(path: Path) -> Tree:
     return tree or {}
 
 
-def parse_override(text: str) -> Tree:
-    """Parse `section.key=value`, the value read as YAML, into a nested mapping."""
+def parse_override(text: str, *, texts: Collection[str] = ()) -> Tree:
+    """Parse `section.key=value`, the value read as YAML, into a nested mapping.
+
+    The value of a key among `texts` is taken as it stands ("photos #1", "2026-11-24"), unless it is null or quoted.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise UserError(f"--set {text}: expected section.key=value")
-    try:
-        tree: Any = yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError:
-        raise UserError(f"--set {text}: the value is not valid YAML") from None
+    tree: Any = value
+    if name.strip() not in texts or value.strip() in ("", "null", "~") or value.lstrip()[0] in "'\"":
+        try:
+            tree = yaml.load(value, Loader=_Loader)
+        except yaml.YAMLError:
+            raise UserError(f"--set {text}: the value is not valid YAML") from None
     for part in reversed(name.strip().split(".")):
         tree = {part: tree}
     return tree

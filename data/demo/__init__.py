@@ -5,9 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from data.demo.skeleton import VIEWS
 from data.demo.words import two_queries
 from utils.errors import UserError
 from utils.files import read_json, write_json, written_aside
+from utils.interrupts import left_to_parent
 from utils.progress import Progress
 
 VERSION = 2  # of the drawing: another one is drawn anew
@@ -66,7 +67,7 @@ def draw_demo(
     """
     counts = {"train": train_people, "val": val_people, "test": test_people}
     asked = {"version": VERSION, "seed": seed, "people": counts, "images": [train_images, eval_images]}
-    if root.is_dir() and any(root.iterdir()):
+    if root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
         stamp = read_json(root / STAMP) if (root / STAMP).is_file() else None
         if not isinstance(stamp, dict) or "finished" not in stamp:
             raise UserError(f"data.root: {root} holds something else than a drawn data set: name an empty folder")
@@ -104,12 +105,14 @@ def _sit(sittings: list[Sitting], seed: int, workers: int) -> Iterator[tuple[Sit
     if workers == 1:
         yield from zip(sittings, map(photograph, sittings), strict=True)
         return
-    # a fresh process has no threads of a library that a fork would break; Ctrl-C is this process's to answer
-    context = multiprocessing.get_context("spawn")
-    ignored = (signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=signal.signal, initargs=ignored)
+    # a fresh process has no threads of a library that a fork would break
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
-        yield from zip(sittings, pool.map(photograph, sittings, chunksize=2), strict=True)
+        with left_to_parent():
+            taken = pool.map(photograph, sittings, chunksize=2)
+        yield from zip(sittings, taken, strict=True)
+    except BrokenProcessPool:
+        raise UserError("a process that drew pictures was killed (out of memory?): run again") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
