@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from models.sizes import Sizes
 from utils.errors import UserError
+from utils.files import read_json
 
 # What BLIP's and the released files carry beside the model: momentum copies, queues, the text decoder, a temperature,
 # a head that nothing uses, and buffers that are counted up anew.
@@ -29,12 +32,17 @@ _OPTIONAL = re.compile(
 )
 
 
+WEIGHTS, SETTINGS = "model.safetensors", "config.json"  # of an exported model, beside its vocab.txt
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a `.pth` file with `weights_only`.
+    """Read a `.pth` file with `weights_only`, or a `.safetensors` file with the settings beside it.
 
     Raises:
         UserError: the file is missing, no checkpoint, cut short, or would have to run code to be read.
     """
+    if path.suffix == ".safetensors":
+        return _read_exported(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -58,6 +66,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def _read_exported(path: Path) -> dict[str, Any]:
+    try:
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"checkpoint {path} is missing") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"checkpoint {path} cannot be read ({error}): fetch it again") from None
+    return {"model": weights, "sizes": read_json(path.parent / SETTINGS).get("sizes")}
+
+
 def read_model(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
     """Read the sizes and the weights of a released checkpoint, of BLIP's model_base(.large).pth, or of one of ours.
 
@@ -71,7 +89,7 @@ def read_model(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
     if not isinstance(weights, dict) or "visual_encoder.patch_embed.proj.weight" not in weights:
         raise UserError(f"checkpoint {path} is of another model: it has no visual_encoder.patch_embed.proj.weight")
     weights = {name: value for name, value in weights.items() if not _IGNORED.search(name)}
-    image = Sizes.from_dict(content["sizes"]).image if "sizes" in content else None
+    image = Sizes.from_dict(content["sizes"]).image if content.get("sizes") else None
     return read_sizes(weights, image, path), weights
 
 
