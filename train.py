@@ -21,7 +21,7 @@ from configs.identity import run_identity
 from configs.load import add_config_arguments, load_config, save_config
 from configs.schema import Config
 from data.cache import ImageCache
-from data.captions import train_file
+from data.captions import read_test_texts, test_file, train_file
 from data.images import Opener, open_image
 from data.pairs import UnlabelledPairs
 from data.readers import READERS, of_split
@@ -174,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     tokenizer,
                     validation,
                     k=config.eval.select_k,
+                    weight=config.eval.select_weight,
                     batch_size=config.eval.batch_size,
                     opener=opener,
                 )
@@ -246,7 +247,12 @@ def validation_set(config: Config, records: list[ImageRecord]) -> RetrievalSet |
     chosen = [record for record in records if record.split == split]
     if not chosen:
         raise UserError(f"{config.data.root} has no {split} split to choose the best epoch on: set eval.select=last")
-    return build_retrieval_set(chosen, source=f"{config.data.root} ({split})")
+    if not config.eval.select_weight:
+        return build_retrieval_set(chosen, source=f"{config.data.root} ({split})")
+    file = test_file(Path(config.captions.dir), config.data.name)
+    if split != "test" or not file.is_file():
+        raise UserError(f"eval.select_weight needs eval.select=test and the rewrites in {file} (gen_test_data.py)")
+    return build_retrieval_set(chosen, read_test_texts(file), source=f"{config.data.root} ({split})")
 
 
 def identity(config: Config, pairs: UnlabelledPairs, source: UnlabelledPairs | None) -> dict[str, object]:

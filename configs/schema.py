@@ -82,6 +82,7 @@ class Eval(Section):
     select: Literal["val", "test", "last"]
     select_by: Literal["R1", "mAP"]
     select_k: Whole
+    select_weight: Share
     msm_weight: Share
     k_test: Whole
     batch_size: Count

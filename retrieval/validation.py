@@ -17,12 +17,13 @@ def validate(
     retrieval: RetrievalSet,
     *,
     k: int,
+    weight: float,
     batch_size: int,
     opener: Opener = open_image,
 ) -> dict[str, float]:
-    """R1, R5, R10, mAP and mINP without rewrites; the matching head looks at the `k` best where k is not 0."""
+    """R1, R5, R10, mAP and mINP; rewrites count with `weight`, and the matching head re-scores the `k` best."""
     embedded = embed(
         model, tokenizer, retrieval, keep_tokens=k > 0, batch_size=batch_size, opener=opener, desc="validation"
     )
-    scores = score(model, embedded, Variant(msm=False, itm=k > 0), weight=0.0, k=k, batch_size=batch_size)
+    scores = score(model, embedded, Variant(msm=weight > 0, itm=k > 0), weight=weight, k=k, batch_size=batch_size)
     return judge(scores, retrieval)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
+from data import captions
 from data.captions import TestTexts as Texts
 from data.captions import (
     check_same_data,
@@ -123,6 +125,26 @@ def test_test_texts_come_back_as_written(tmp_path: Path) -> None:
         **{"split": "test", "id": 3, "image_path": "imgs/a/1.png", "img_gen_text": "Seen."},
         **{"captions": ["One.", "Two."], "generated_text": ["A.", "null"]},
     }
+
+
+@pytest.mark.parametrize("kind", ["train", "test"])
+def test_written_files_follow_the_schema_and_broken_ones_do_not(tmp_path: Path, kind: str) -> None:
+    """The schema that is kept in the repository is the format that is written."""
+    definitions = json.loads((Path(captions.__file__).parent / "caption_files.schema.json").read_text())["$defs"]
+    schema = {"$ref": f"#/$defs/{kind}", "$defs": definitions}
+    jsonschema.Draft202012Validator.check_schema(schema)
+    if kind == "train":
+        write_train_captions(tmp_path / "f.json", RECORDS, {"a/1.png": "One.", "a/2.png": "Two."})
+    else:
+        texts = {"a/1.png": Texts("Seen.", ("A.", None)), "a/2.png": Texts("Also.", ("C.",))}
+        write_test_texts(tmp_path / "f.json", RECORDS, texts)
+    entries = json.loads((tmp_path / "f.json").read_text())
+    jsonschema.validate(entries, schema)
+    for key in entries[0]:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate([without(entries[0], key)], schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate([entries[0] | {"generated_text": 3}], schema)
 
 
 TRAIN = {"id": 1, "image_path": "1.png", "captions": [], "generated_text": "A."}
