@@ -31,7 +31,10 @@ from utils.files import write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="a released checkpoint: test.py --checkpoint checkpoint_best.pth --config configs/cuhk_pedes.yaml",
+    )
     parser.add_argument(
         "run", nargs="?", type=Path, help="run folder, or checkpoint (default: the config's run folder)"
     )
