@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = load_config(arguments.config, arguments.overrides)
     train = config.train
     device = pick_device(config.run.device)
+    # On the CPU the same seed gives the same bits, however many threads add up the gradients of shared negatives.
+    torch.use_deterministic_algorithms(device.type == "cpu")
 
     # What there is to learn from: photographs and generated captions, nobody's identity.
     records = READERS[config.data.name](Path(config.data.root))
