@@ -14,7 +14,7 @@ from torch import Tensor
 from models.build import build_model
 from models.checkpoint import read_checkpoint, read_model
 from models.sizes import PRESETS, Sizes
-from models.tokenizer import load_tokenizer
+from models.tokenizer import load_tokenizer, tokenize
 from models.tsn import TSN
 from tests.fixtures import FOLDER, write_published_checkpoint
 from utils.errors import UserError
@@ -80,6 +80,21 @@ def test_what_blips_files_hold_beside_the_model_is_left_out(content: dict[str, A
     assert torch.equal(model.text_proj.weight, weights["text_proj.weight"])
     assert model.classifier.out_features == 0
     assert not set(model.state_dict()) & {*extra}
+
+
+def test_blips_large_file_has_an_image_encoder_wider_than_its_text(tmp_path: Path) -> None:
+    """Its cross-attention reads tokens of another width, and positions for another image size are resampled."""
+    sizes = Sizes((64, 64), 16, 192, 2, 128, 1, 96, vocabulary=len(TOKENIZER), positions=80)
+    model = TSN(sizes, enc_token=228)
+    left_out = ("image_cross_model", "cross_proj", "classifier", "text_encoder.embeddings.token_type")
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith(left_out)}
+    weights |= {"text_decoder.bert.x": torch.zeros(1), "temp": torch.zeros(1)}
+    again = TSN.from_checkpoint(saved(tmp_path / "model_large.pth", weights), TOKENIZER, image=(96, 48)).eval()
+    assert (again.sizes.vision_width, again.sizes.text_width, again.sizes.image) == (192, 128, (96, 48))
+    tokens, _ = again.encode_image(torch.zeros(2, 3, 96, 48))
+    ids, mask = tokenize(TOKENIZER, ["a man", "a woman in red"])
+    assert again.match(tokens, ids, mask).isfinite().all()
+    assert again.fuse(tokens, again.encode_text(ids, mask)[0], mask).shape == (2, 256)
 
 
 def test_a_state_dict_alone_is_a_checkpoint_too(content: dict[str, Any], tmp_path: Path) -> None:

@@ -58,7 +58,9 @@ def test_published_figures_are_reproduced() -> None:
     stored, expected = arrays("metrics_expected"), values("metrics_expected")
     found = rank_metrics(stored["scores"], stored["query_pids"], stored["gallery_pids"])
     named = {"R1": "img_r1", "R5": "img_r5", "R10": "img_r10", "mAP": "mAP"}
-    assert {name: found[name] for name in named} == pytest.approx({name: expected[old] for name, old in named.items()})
+    assert {name: found[name] for name in named} == pytest.approx(
+        {name: expected[old] for name, old in named.items()}, rel=0, abs=1e-9
+    )
 
 
 def test_ties_go_to_the_image_that_stands_first() -> None:

@@ -48,8 +48,7 @@ def test_encoders_give_the_published_tokens_and_embeddings(model: TSN, stored: d
     text_tokens, text = model.encode_text(stored["input_ids"], stored["attention_mask"])
     assert far(image_tokens, stored["image_hidden"]) < CLOSE
     assert far(image, stored["image_embeds"]) < CLOSE
-    real = stored["attention_mask"].bool()
-    assert far(text_tokens[real], stored["text_hidden"][real]) < CLOSE
+    assert far(text_tokens, stored["text_hidden"]) < CLOSE
     assert far(text, stored["text_embeds"]) < CLOSE
 
 
@@ -65,7 +64,8 @@ def test_padding_does_not_change_an_embedding(model: TSN, stored: dict[str, Tens
 @torch.inference_mode()
 def test_fusion_gives_the_published_features(model: TSN, stored: dict[str, Tensor]) -> None:
     """Over all 73 positions as published; with the mask, padding has no say."""
-    image, text, mask = stored["image_hidden"], stored["text_hidden"], stored["attention_mask"]
+    mask = stored["attention_mask"]
+    image, text = model.encode_image(stored["images"])[0], model.encode_text(stored["input_ids"], mask)[0]
     assert far(model.fuse(image, text), stored["fused"]) < CLOSE
     longest = int(mask.sum(dim=1).max())
     masked = model.fuse(image, text, mask)
@@ -78,7 +78,7 @@ def test_matching_gives_the_published_logits(model: TSN, stored: dict[str, Tenso
     """Every text with every image, `[ENC]` in front."""
     texts, images = torch.arange(12).repeat_interleave(12), torch.arange(12).repeat(12)
     ids, mask = stored["input_ids"][texts], stored["attention_mask"][texts]
-    assert far(model.match(stored["image_hidden"][images], ids, mask).view(12, 12), stored["itm_logit"]) < 5e-5
+    assert far(model.match(stored["image_hidden"][images], ids, mask).view(12, 12), stored["itm_logit"]) < CLOSE
 
 
 @torch.inference_mode()
@@ -101,7 +101,7 @@ def test_losses_and_gradients_are_the_published_ones(model: TSN, stored: dict[st
     model.zero_grad()
     losses = model(stored["images"], stored["input_ids"], stored["attention_mask"], labels)
     found = torch.stack([losses[name].double() for name in ("itc", "itm", "id")])
-    assert far(found, stored["losses"]) < 2e-5
+    assert far(found, stored["losses"]) < CLOSE
     torch.stack(list(losses.values())).sum().backward()
     norms = {name: float(value.grad.norm()) for name, value in model.named_parameters() if value.grad is not None}
     model.zero_grad()
@@ -109,7 +109,7 @@ def test_losses_and_gradients_are_the_published_ones(model: TSN, stored: dict[st
     assert published.keys() == expected["grad_norms"].keys()
     assert norms.keys() == published.keys()
     for name, norm in norms.items():
-        assert norm == pytest.approx(published[name], rel=2e-3, abs=1e-5), name
+        assert norm == pytest.approx(published[name], rel=1e-4, abs=1e-7), name  # a key's bias has none but rounding
 
 
 def test_the_identity_loss_never_reaches_the_image_encoder(model: TSN, stored: dict[str, Tensor]) -> None:
