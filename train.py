@@ -237,7 +237,10 @@ def source_pairs(config: Config) -> UnlabelledPairs | None:
         return None
     if cluster.source_name is None or cluster.source_root is None:
         raise UserError("cluster.source_weight needs cluster.source_name and cluster.source_root")
-    records = of_split(READERS[cluster.source_name](Path(cluster.source_root)), "train", source=cluster.source_root)
+    try:
+        records = of_split(READERS[cluster.source_name](Path(cluster.source_root)), "train", source=cluster.source_root)
+    except UserError as error:
+        raise UserError(str(error).replace("data.root", "cluster.source_root")) from None
     return load_training_pairs(records, train_file(Path(config.captions.dir), cluster.source_name))
 
 

@@ -36,8 +36,6 @@ def build_model(
     """
     sizes = PRESETS[preset]
     sizes = replace(sizes, vocabulary=len(tokenizer), image=image or sizes.image)
-    if sizes.image[0] % sizes.patch or sizes.image[1] % sizes.patch:
-        raise UserError(f"model.image_size={list(sizes.image)} is no multiple of the patch, {sizes.patch} pixels")
     torch.manual_seed(seed)
     if init is None:
         return TSN(sizes, enc_token=enc_token_id(tokenizer), **options)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from utils.errors import UserError
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -18,6 +20,9 @@ class Sizes:
         vocabulary: token ids, `[DEC]` and `[ENC]` included.
         positions: longest text in tokens.
         embed: dimensions of the common space.
+
+    Raises:
+        UserError: the image is no whole number of patches.
     """
 
     image: tuple[int, int]
@@ -30,6 +35,10 @@ class Sizes:
     vocabulary: int = 30524
     positions: int = 512
     embed: int = 256
+
+    def __post_init__(self) -> None:
+        if self.image[0] % self.patch or self.image[1] % self.patch:
+            raise UserError(f"model.image_size={list(self.image)} is no multiple of the patch, {self.patch} pixels")
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -36,7 +36,11 @@ def test_every_key_that_is_named_exists() -> None:
     """`section.key` in backticks, and the values that are suggested for it."""
     sections = load_config(ROOT / "configs/demo.yaml").model_dump()
     named = re.findall(r"`([a-z_]+)\.([a-z_0-9]+)(?::|=|`)", TEXT)
-    told = [(section, key) for section, key in named if section in sections and key not in {"bash", "py", "json", "safetensors"}]
+    told = [
+        (section, key)
+        for section, key in named
+        if section in sections and key not in {"bash", "py", "json", "safetensors"}
+    ]
     assert len(told) > 8
     assert [f"{section}.{key}" for section, key in told if key not in sections[section]] == []
 
