@@ -131,5 +131,8 @@ def test_a_run_folder_without_a_checkpoint(small: tuple[Path, Path], tmp_path: P
     (run / "best.pth").unlink()
     assert complaint(test_script.main, [str(run)]).startswith(f"{run / 'best.pth'} is missing: train first")
     assert complaint(test_script.main, [str(tmp_path)]) == f"{tmp_path} is no run folder: it has no config.yaml"
+    odd = [*quick_run(*small, tmp_path / "other"), "cluster.source_weight=0.1", "cluster.source_name=icfg_pedes"]
+    message = complaint(train.main, [*odd, "cluster.source_root=nowhere"])
+    assert message.startswith("cluster.source_root: folder nowhere is missing")
     nowhere = tmp_path / "nowhere"
     assert complaint(test_script.main, [str(nowhere)]) == f"{nowhere} is neither a run folder nor a checkpoint"
