@@ -118,5 +118,6 @@ def test_the_settings_of_the_release(name: str) -> None:
     assert (cluster.metric, cluster.eps, cluster.freeze_eps, cluster.min_samples) == ("rows", "auto", True, 4)
     assert (cluster.k1, cluster.k2, cluster.source_weight) == (20, 6, 0.1)
     assert cluster.source_name == ("icfg_pedes" if name == "cuhk" else "cuhk_pedes")
+    assert cluster.source_root == ("datasets/ICFG-PEDES" if name == "cuhk" else "datasets/CUHK-PEDES")
     assert config.model.fuse_padding
     assert (choice.select, choice.select_weight, choice.select_k, choice.msm_weight) == ("test", 0.05, 16, 0.05)
