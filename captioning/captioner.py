@@ -8,12 +8,24 @@ from pathlib import Path
 from typing import Protocol
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What a back end made of one image or one query: a text, or the reason why there is none."""
+    """What a back end made of one image or one query: a text, or the reason why there is none.
+
+    Attributes:
+        text: in the style template; None where there is none.
+        problem: why there is none ("refusal", "the server says 500").
+        said: what a model said that was not fit to be the text, cut to some hundred characters.
+        prompt_tokens, reply_tokens: what a language model read and wrote for it, unfit replies included.
+        seconds: from the first request to the last reply.
+    """
 
     text: str | None
     problem: str = ""
+    said: str = ""
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+    seconds: float = 0.0
 
 
 class ImageCaptioner(Protocol):

@@ -1,16 +1,12 @@
-"""The one style of every caption and every rewritten query: the published template, its prompts and its checks."""
+"""The published template: its slots, filled and read back."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-import unicodedata
-from collections import Counter
 from dataclasses import dataclass, fields
 
 from captioning.lexicon import AGE_NOUNS, COLOUR_WORDS, LOWER_NOUNS, SHOE_NOUNS, SINGULAR_LOWER
 
-MAX_WORDS = 72  # the tokenised text keeps no more
 NEUTRAL = "person"
 
 TEMPLATE = (
@@ -18,29 +14,6 @@ TEMPLATE = (
     "{shoe_color} {shoes}. The {gender} has {hairstyle} {hair_color} hair and appears to be {age_group}. "
     "The {gender} is carrying {belongings}."
 )
-
-IMAGE_PROMPT = f"""Describe the main pedestrian of this picture by filling in the braces of this template:
-
-{TEMPLATE}
-
-- Write male or female for the gender, and everyday words for colours and garments.
-- If something cannot be seen, leave out its phrase and keep the sentence grammatical; never guess, never leave a brace.
-- Several belongings are joined with commas and "and"; write "nothing" where the hands and shoulders are plainly empty.
-- Keep the order and the wording of the template, in English, on one line, 72 words at most.
-
-Output the description alone: no introduction, no remark, no quotation marks, no list."""
-
-QUERY_PROMPT = f"""Below is a sentence describing a pedestrian. Say the same in the words of this template:
-
-{TEMPLATE}
-
-- Use only what the sentence says. What it does not mention is left out together with its phrase: add and infer nothing.
-- If the gender is not mentioned, write "person" in its place; drop a sentence of the template that stays empty.
-- Keep the order and the wording of the template, in English, on one line, 72 words at most, with no brace left.
-
-Output the result alone: no introduction, no remark, no quotation marks, no list."""
-
-PROMPT_VERSION = hashlib.sha256("\0".join((TEMPLATE, IMAGE_PROMPT, QUERY_PROMPT)).encode()).hexdigest()[:10]
 
 # A colour with no garment still has to stand somewhere; these mass nouns are read back as "no garment named".
 _NO_GARMENT = {"upper": "upper clothing", "lower": "lower clothing", "shoes": "footwear"}
@@ -106,47 +79,6 @@ def parse(text: str) -> Slots:
         elif verb == "appears to be":
             found["age_group"] = _bare(rest)
     return Slots(**found)
-
-
-def check(text: str) -> list[str]:
-    """Say what makes an answer of a language model unfit to train or search with; an empty list if nothing does."""
-    if not re.search(r"\w", text) or text.strip().lower().strip("\"'.") in {"null", "none", "n/a"}:
-        return ["empty"]
-    problems = [name for name, pattern in _FLAWS.items() if pattern.search(text)]
-    if any(letter.isalpha() and not unicodedata.name(letter, "").startswith("LATIN") for letter in text):
-        problems.append("non-Latin text")
-    words = re.findall(r"[\w'-]+", text.lower())
-    if len(words) > MAX_WORDS:
-        problems.append(f"too long ({len(words)} words)")
-    if _repeats(text, words):
-        problems.append("repeated")
-    return problems
-
-
-_FLAWS = {
-    "refusal": re.compile(
-        r"\b(i'?m|i am|we are) (sorry|unable|not able)|\b(i|we) (can ?not|can['’]?t|could ?n[o'’]t|won['’]?t)\b"
-        r"|\bas an? (ai|language|large)\b|\bunable to (see|view|describe|identify|assist|provide)"
-        r"|\bi apologi[sz]e|\bno (image|picture|text) (was|is|has been) (provided|given|attached)",
-        re.I,
-    ),
-    "chat preamble": re.compile(
-        r"^\W*(sure|certainly|of course|okay|ok|absolutely|here('s| is| are)|based on|the (image|picture|photo) shows"
-        r"|(output|description|answer|result|rewritten( text)?|caption)\s*:)",
-        re.I,
-    ),
-    "markdown": re.compile(r"```|\*\*|__|^\s*(#+|[-*•]|\d+[.)])\s|\[[^\]]*\]\(", re.M),
-    "unfilled": re.compile(r"[{}<>]|\[[\w /]*\]|\b(unspecified|not (mentioned|specified|visible)|n/a)\b", re.I),
-}
-
-
-def _repeats(text: str, words: list[str]) -> bool:
-    sentences = [sentence.strip().lower() for sentence in re.split(r"[.!?\n]+", text) if sentence.strip()]
-    if len(set(sentences)) < len(sentences):
-        return True
-    # "the male is" opens three sentences of the template itself; a model stuck in a loop says more words, more often.
-    runs = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
-    return max(runs.values(), default=0) > 3
 
 
 def _wearing(slots: Slots) -> str:

@@ -1,0 +1,24 @@
+"""The one style of every caption and every rewritten query: template, prompts, and what an answer has to pass."""
+
+from captioning.style.flaws import MAX_WORDS, check
+from captioning.style.prompts import PROMPT_VERSION, SCHEMA, Form, image_prompt, query_prompt
+from captioning.style.replies import NoJsonError, read_reply
+from captioning.style.template import NEUTRAL, TEMPLATE, Slots, parse, render, with_article
+
+__all__ = [
+    "MAX_WORDS",
+    "NEUTRAL",
+    "PROMPT_VERSION",
+    "SCHEMA",
+    "TEMPLATE",
+    "Form",
+    "NoJsonError",
+    "Slots",
+    "check",
+    "image_prompt",
+    "parse",
+    "query_prompt",
+    "read_reply",
+    "render",
+    "with_article",
+]
