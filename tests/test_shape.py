@@ -17,8 +17,8 @@ IMPORT_NAMES = {"scikit-learn": "sklearn", "faiss-gpu": "faiss", "pillow": "PIL"
 
 
 def sources(*, tests: bool) -> list[Path]:
-    """The Python files of the project, by name: its packages, its scripts, and its tests if wanted."""
-    folders = sorted(PACKAGES | {"scripts"} | ({"tests"} if tests else set()))
+    """The Python files of the project, by name: its packages, its scripts, and its tests and benchmarks if wanted."""
+    folders = sorted(PACKAGES | {"scripts"} | ({"tests", "benchmarks"} if tests else set()))
     return [*sorted(ROOT.glob("*.py")), *(path for name in folders for path in sorted((ROOT / name).rglob("*.py")))]
 
 
@@ -51,7 +51,7 @@ def test_the_walk_sees_the_repository() -> None:
     assert {"train", "test", "gen_train_data", "gen_test_data"} <= SCRIPTS
     assert all((ROOT / name / "__init__.py").is_file() for name in PACKAGES)
     assert len(CODE) > 50
-    unknown = {path.parent.name for path in ROOT.glob("*/__init__.py")} - PACKAGES - {"tests"}
+    unknown = {path.parent.name for path in ROOT.glob("*/__init__.py")} - PACKAGES - {"tests", "benchmarks"}
     assert not unknown, f"not on any level: {unknown}"
 
 
@@ -155,7 +155,11 @@ def test_every_imported_package_is_required() -> None:
     text = (ROOT / "requirements.txt").read_text() + "markupsafe\n"  # jinja2's own strings, and always beside it
     required = {re.split(r"[<>=!~\[; ]", line)[0].lower() for line in text.splitlines() if line and line[0] != "#"}
     known = (
-        {IMPORT_NAMES.get(name, name) for name in required} | sys.stdlib_module_names | PACKAGES | SCRIPTS | {"tests"}
+        {IMPORT_NAMES.get(name, name) for name in required}
+        | sys.stdlib_module_names
+        | PACKAGES
+        | SCRIPTS
+        | {"tests", "benchmarks"}
     )
     for path in sources(tests=True):
         assert packages(path) <= known, f"{name_of(path)} imports {sorted(packages(path) - known)}"

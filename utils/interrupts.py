@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
 ADVICE = "interrupted: run the same command again to go on"
 
@@ -29,3 +31,35 @@ def left_to_parent() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class Patient:
+    """While it is entered, the first Ctrl-C or SIGTERM only asks to stop; a second Ctrl-C interrupts as ever.
+
+    Whoever enters it looks at `stopping`, brings home what is on its way, and then raises KeyboardInterrupt. Outside
+    the main thread, which alone receives signals, it does nothing.
+
+    Args:
+        notice: told on stderr at the first signal.
+    """
+
+    def __init__(self, notice: str) -> None:
+        self.notice, self.stopping = notice, False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Patient:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._asked)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        if self.stopping and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.stopping:
+            print(self.notice, file=sys.stderr, flush=True)
+        self.stopping = True

@@ -1,0 +1,87 @@
+"""How to treat a server well: when to send, where to, how long to wait after a failure, and when to give up."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from utils.errors import UserError
+
+Client = TypeVar("Client")
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds
+_LONGEST_RETRY_AFTER = 300.0
+_REST = 5.0  # seconds that an endpoint which could not be reached is passed over
+
+
+def backoff(failures: int, retry_after: float | None = None) -> float:
+    """Seconds to wait after this many failures: twice as long each time, at random, and never less than was asked for.
+
+    The jitter (half to all of the time) keeps requests that failed together from coming back together.
+    """
+    wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
+    return max(wait, min(retry_after or 0.0, _LONGEST_RETRY_AFTER))
+
+
+class Pace:
+    """Lets requests go one after the other, so many a minute."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._gap = 60.0 / per_minute if per_minute else 0.0
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        """Return when it is one's turn."""
+        if self._gap:
+            now = time.monotonic()
+            self._next = max(now, self._next + self._gap)
+            await asyncio.sleep(self._next - now)
+
+
+@dataclass
+class Endpoint(Generic[Client]):
+    """One server that has the model."""
+
+    url: str
+    client: Client
+    in_flight: int = 0
+    rests_until: float = 0.0
+
+    def could_not_be_reached(self) -> None:
+        """Pass it over for a while where there are others."""
+        self.rests_until = time.monotonic() + _REST
+
+
+def least_busy(endpoints: Sequence[Endpoint[Client]]) -> Endpoint[Client]:
+    """The endpoint with the fewest requests in flight, of those that do not rest if there is one."""
+    now = time.monotonic()
+    return min(endpoints, key=lambda endpoint: (endpoint.rests_until > now, endpoint.in_flight))
+
+
+class Patience:
+    """Counts failures in a row, and ends everything when there are too many.
+
+    Args:
+        limit: failures in a row that are too many.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._failures = limit, 0
+
+    def success(self) -> None:
+        """Start counting anew."""
+        self._failures = 0
+
+    def failure(self, reason: str) -> None:
+        """Count one.
+
+        Raises:
+            UserError: it was one too many; the message says what the last one was.
+        """
+        self._failures += 1
+        if self._failures >= self._limit:
+            raise UserError(f"stopped after {self._failures} failures in a row, the last one: {reason}")
