@@ -211,6 +211,14 @@ def test_a_run_that_never_finished_an_epoch_leaves_its_folder_to_another(small: 
     assert (run / "best.pth").exists()
 
 
+def test_weights_that_nobody_can_go_on_from_are_not_replaced(small: Small, tmp_path: Path) -> None:
+    """A downloaded best.pth, or one whose last.pth was deleted to save room."""
+    (tmp_path / "best.pth").write_bytes(b"precious")
+    with pytest.raises(UserError, match=r"best\.pth stands there without a last\.pth to go on from"):
+        train.main(quick_run(*small, tmp_path))
+    assert (tmp_path / "best.pth").read_bytes() == b"precious"
+
+
 def test_weights_that_run_away_in_the_last_step_stop_the_run(small: Small, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not finite.*lower train\.lr"):
         train.main(quick_run(*small, tmp_path, "train.lr=1.0e+30", "train.batch_size=40", "train.clip_norm=null"))

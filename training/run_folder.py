@@ -30,7 +30,8 @@ class RunFolder:
         identity: what makes this run this run, as plain values by name: settings, and `fingerprint`s of the data.
 
     Raises:
-        UserError: another process holds the folder, or it holds another run; the settings that differ are named.
+        UserError: another process holds the folder, it holds another run (the settings that differ are named), or it
+            holds weights that a run would replace.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
@@ -49,6 +50,11 @@ class RunFolder:
     def _claim(self, identity: dict[str, Any]) -> None:
         stamp = self.path / "run.json"
         if not (self.path / "last.pth").exists():
+            if (self.path / "best.pth").exists():  # a run of ours writes last.pth first
+                raise UserError(
+                    f"{self.path / 'best.pth'} stands there without a last.pth to go on from, and training would "
+                    "replace it: move it away, or give this run a folder of its own with --set run.dir=output/NAME"
+                )
             write_json(stamp, identity)  # whatever was begun here has left nothing to lose
             return
         if not stamp.exists():
