@@ -92,6 +92,7 @@ class Train(Section):
     workers: Whole
     cache: bool
     log_every: Count
+    save_minutes: Positive
     seed: Whole
 
 

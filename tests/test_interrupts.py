@@ -21,7 +21,7 @@ def test_the_first_asks_and_the_second_insists(capfd: pytest.CaptureFixture[str]
     with Patient("wait") as patient:
         assert not patient.stopping
         os.kill(os.getpid(), signal.SIGINT)
-        assert patient.stopping
+        assert patient.stopping == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert capfd.readouterr().err == "wait\n"
@@ -33,7 +33,7 @@ def test_being_told_to_end_asks_too_and_afterwards_all_is_as_before() -> None:
     with Patient("wait") as patient:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert patient.stopping
+        assert patient.stopping == signal.SIGTERM
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -63,10 +63,10 @@ def test_a_local_model_finishes_its_batch() -> None:
 def test_outside_the_main_thread_nothing_is_changed() -> None:
     def enter() -> None:
         with Patient("wait") as patient:
-            told.append(patient.stopping)
+            told.append(patient.stopping is None)
 
     told: list[bool] = []
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
-    assert told == [False]
+    assert told == [True]

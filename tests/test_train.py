@@ -117,7 +117,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     """Ctrl-C in the middle of an epoch, after so many of them."""
     real, seen = train.train_epoch, iter(range(100))
 
-    def interrupted(*args: Any, on_step: Callable[..., None], **named: Any) -> dict[str, float]:
+    def interrupted(*args: Any, on_step: Callable[..., None], **named: Any) -> dict[str, float] | None:
         this = next(seen)
 
         def step(**values: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -33,18 +34,43 @@ def left_to_parent() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def ending_well() -> Iterator[None]:
+    """In this block SIGTERM, with which a scheduler makes room, ends the process like Ctrl-C, with exit status 0."""
+    process = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            print(ADVICE, file=sys.stderr)
+            sys.exit(0)
+        os._exit(0)  # a worker
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, end) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+
+
 class Patient:
     """While it is entered, the first Ctrl-C or SIGTERM only asks to stop; a second Ctrl-C interrupts as ever.
 
-    Whoever enters it looks at `stopping`, brings home what is on its way, and then raises KeyboardInterrupt. Outside
-    the main thread, which alone receives signals, it does nothing.
+    Whoever enters it looks at `stopping`, brings home what is on its way, and then ends. Outside the main thread, which
+    alone receives signals, it does nothing.
 
     Args:
         notice: told on stderr at the first signal.
+
+    Attributes:
+        stopping: the signal that came first, or None.
     """
 
     def __init__(self, notice: str) -> None:
-        self.notice, self.stopping = notice, False
+        self.notice = notice
+        self.stopping: signal.Signals | None = None
+        self._process = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Patient:
@@ -58,8 +84,10 @@ class Patient:
             signal.signal(number, handler)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker that was forked meanwhile: who started it answers
+            return
         if self.stopping and number == signal.SIGINT:
             raise KeyboardInterrupt
         if not self.stopping:
             print(self.notice, file=sys.stderr, flush=True)
-        self.stopping = True
+            self.stopping = signal.Signals(number)
