@@ -59,6 +59,11 @@ def train_rounds(argv: Sequence[str] | None) -> int:
     arguments = parser.parse_args(argv)
     config = load_config(arguments.config, arguments.overrides)
     train = config.train
+    if train.images_per_identity and train.batch_size % train.images_per_identity:
+        raise UserError(
+            f"train.batch_size={train.batch_size} is no multiple of train.images_per_identity="
+            f"{train.images_per_identity}"
+        )
     device = pick_device(config.run.device)
     # On the CPU the same seed gives the same bits, however many threads add up the gradients of shared negatives.
     torch.use_deterministic_algorithms(device.type == "cpu")
@@ -161,6 +166,8 @@ def train_rounds(argv: Sequence[str] | None) -> int:
                 workers=train.workers,
                 seed=seed,
                 opener=opener,
+                # The warm-up's classes are captions, of which each must meet others.
+                each=None if round_number == WARM_UP else train.images_per_identity,
                 first=keeper.midway.step if keeper.midway else 0,
             )
             steps = len(batches) + (keeper.midway.step if keeper.midway else 0)

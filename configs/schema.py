@@ -80,6 +80,7 @@ class Train(Section):
     warmup_epochs: Whole
     restart: bool
     batch_size: Annotated[int, Field(ge=2)]
+    images_per_identity: Annotated[int, Field(ge=2)] | None
     lr: Positive
     warmup_lr: Positive | None
     ramp_steps: Whole

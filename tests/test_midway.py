@@ -16,6 +16,7 @@ import pytest
 import train
 from tests.small import quick_run, write_small_data
 from tests.test_train import assert_same_run, events, weights
+from utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 Small = tuple[Path, Path]
@@ -100,3 +101,16 @@ def test_killed_anywhere_it_ends_the_same(small: Small, whole: Path, tmp_path: P
         assert weights(tmp_path / "last.pth")
     train.main(arguments)
     assert_same_run(whole, tmp_path)
+
+
+def test_batches_by_identity_go_on_too(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images of each of four pseudo-identities; and a batch that has no whole number of them is refused."""
+    by_identity = ("train.images_per_identity=2", "train.rounds=1")
+    train.main(quick_run(*small, tmp_path / "whole", *by_identity))
+    with monkeypatch.context() as patch:
+        signalled_at(patch, signal.SIGTERM, 1, 1)
+        train.main(quick_run(*small, tmp_path / "left", *by_identity))
+    train.main(quick_run(*small, tmp_path / "left", *by_identity))
+    assert_same_run(tmp_path / "whole", tmp_path / "left")
+    with pytest.raises(UserError, match=r"train\.batch_size=8 is no multiple of train\.images_per_identity=3"):
+        train.main(quick_run(*small, tmp_path / "odd", "train.images_per_identity=3"))
