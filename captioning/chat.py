@@ -15,7 +15,7 @@ import openai
 
 from captioning.captioner import NOTHING, Answer
 from captioning.chat_errors import Caller, Failure, failure_of
-from captioning.manners import Endpoint, Pace, Patience, backoff, least_busy
+from captioning.manners import Endpoint, Halt, Pace, Patience, backoff, least_busy
 from captioning.service import Service
 from captioning.style import SCHEMA, Form, NoJsonError, check, parse, read_reply
 from utils.errors import UserError
@@ -46,14 +46,14 @@ class Chat:
     Must be made and used inside one event loop, and closed there.
     """
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(self, service: Service, halt: Halt) -> None:
+        self.service, self._halt = service, halt
         self.form: Form = "text" if service.form == "text" else "json"
         self.answered = False  # by anybody, anything
         self._structured = False  # whether JSON has ever come
         self._refused: set[str] = set()
         self._slots = asyncio.Semaphore(service.concurrency)
-        self._pace, self._patience = Pace(service.requests_per_minute), Patience(service.stop_after)
+        self._pace, self._patience = Pace(service.requests_per_minute, halt), Patience(service.stop_after)
         self._key = os.environ.get(service.api_key_env, "")
         self._endpoints = [Endpoint(url, self._client(url)) for url in service.base_urls]
 
@@ -81,6 +81,7 @@ class Chat:
 
         Raises:
             UserError: it is pointless to ask anything more.
+            HaltedError: somebody else found so, or Ctrl-C came, and this is not on its way.
         """
         start, failures, unfit, limited = time.monotonic(), 0, 0, 0.0
         read = written = 0
@@ -103,7 +104,7 @@ class Chat:
                     raise UserError(f"{problem}: is the server up, and is captioner.base_url right?") from None
                 if not failure.again or failures > self.service.retries or limited > _LONGEST_LIMIT:
                     break
-                await asyncio.sleep(wait)
+                await self._halt.sleep(wait)
                 continue
             self.answered = True
             read, written = read + reply.prompt_tokens, written + reply.reply_tokens
@@ -118,6 +119,7 @@ class Chat:
 
     async def _send(self, content: Content, form: Form, *, warm: bool) -> Reply:
         async with self._slots:
+            self._halt.check()
             endpoint = least_busy(self._endpoints)
             service = self.service
             caller = Caller(endpoint.url, service.model or "", service.api_key_env, self._key, service.timeout)

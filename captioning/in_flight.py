@@ -6,16 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import TypeVar
 
-from utils.interrupts import Patient
+from captioning.manners import Halt, HaltedError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_NOTICE = "stopping: what is in flight is waited for and saved; Ctrl-C again drops it"
-
 
 def in_flight(
-    items: Sequence[Item], ask: Callable[[Item], Awaitable[Result]], most: int, runner: asyncio.Runner
+    items: Sequence[Item], ask: Callable[[Item], Awaitable[Result]], most: int, runner: asyncio.Runner, halt: Halt
 ) -> Generator[tuple[int, Result], None, None]:
     """Yield `(position, result)` in the order of arrival, with at most `most` questions asked and not answered.
 
@@ -29,35 +27,36 @@ def in_flight(
     places = iter(range(len(items)))
     reasons: list[Exception] = []
 
-    async def work(done: asyncio.Queue[tuple[int, Result] | None], patient: Patient) -> None:
+    async def work(done: asyncio.Queue[tuple[int, Result] | None]) -> None:
         try:
             for place in places:
+                halt.check()
                 await done.put((place, await ask(items[place])))
-                if patient.stopping or reasons:
-                    break
+        except HaltedError:
+            pass
         except Exception as error:  # raised where the answers are read
             reasons.append(error)
+            halt.call()
         await done.put(None)
 
-    async def start(patient: Patient) -> tuple[asyncio.Queue[tuple[int, Result] | None], list[asyncio.Task[None]]]:
+    async def start() -> tuple[asyncio.Queue[tuple[int, Result] | None], list[asyncio.Task[None]]]:
         done: asyncio.Queue[tuple[int, Result] | None] = asyncio.Queue(maxsize=most)
-        return done, [asyncio.create_task(work(done, patient)) for _ in range(min(most, len(items)))]
+        return done, [asyncio.create_task(work(done)) for _ in range(min(most, len(items)))]
 
-    with Patient(_NOTICE) as patient:
-        done, tasks = runner.run(start(patient))
-        try:
-            left = len(tasks)
-            while left:
-                arrived = [runner.run(done.get())]
-                while not done.empty():  # all that came meanwhile, without going through the loop for each
-                    arrived.append(done.get_nowait())
-                left -= arrived.count(None)
-                yield from (result for result in arrived if result is not None)
-        finally:
-            runner.run(_end(tasks))
+    done, tasks = runner.run(start())
+    try:
+        left = len(tasks)
+        while left:
+            arrived = [runner.run(done.get())]
+            while not done.empty():  # all that came meanwhile, without going through the loop for each
+                arrived.append(done.get_nowait())
+            left -= arrived.count(None)
+            yield from (result for result in arrived if result is not None)
+    finally:
+        runner.run(_end(tasks))
     if reasons:
         raise reasons[0]
-    if patient.stopping:
+    if halt.interrupted:
         raise KeyboardInterrupt
 
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from utils.errors import UserError
+from utils.interrupts import Patient
 
 Client = TypeVar("Client")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds
 _LONGEST_RETRY_AFTER = 300.0
+_NAP = 0.2  # seconds between two looks at whether to go on sleeping
 _REST = 5.0  # seconds that an endpoint which could not be reached is passed over
 
 
@@ -27,11 +29,44 @@ def backoff(failures: int, retry_after: float | None = None) -> float:
     return max(wait, min(retry_after or 0.0, _LONGEST_RETRY_AFTER))
 
 
+class HaltedError(Exception):
+    """Nothing more is to be asked: whoever was waiting to ask gives up."""
+
+
+class Halt:
+    """Says whether questions may still be asked: not after Ctrl-C, and not when it is known to be pointless."""
+
+    def __init__(self, patient: Patient) -> None:
+        self._patient, self._called = patient, False
+
+    def call(self) -> None:
+        """Let nobody ask any more."""
+        self._called = True
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was Ctrl-C."""
+        return self._patient.stopping is not None
+
+    def check(self) -> None:
+        """Go on, or raise `HaltedError`."""
+        if self._called or self.interrupted:
+            raise HaltedError
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, and wake up early to raise `HaltedError`: a server may want to be left alone for minutes."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.check()
+            await asyncio.sleep(min(left, _NAP))
+        self.check()
+
+
 class Pace:
     """Lets requests go one after the other, so many a minute."""
 
-    def __init__(self, per_minute: float | None) -> None:
-        self._gap = 60.0 / per_minute if per_minute else 0.0
+    def __init__(self, per_minute: float | None, halt: Halt) -> None:
+        self._gap, self._halt = 60.0 / per_minute if per_minute else 0.0, halt
         self._next = 0.0
 
     async def turn(self) -> None:
@@ -39,7 +74,7 @@ class Pace:
         if self._gap:
             now = time.monotonic()
             self._next = max(now, self._next + self._gap)
-            await asyncio.sleep(self._next - now)
+            await self._halt.sleep(self._next - now)
 
 
 @dataclass

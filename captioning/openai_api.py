@@ -13,13 +13,17 @@ from typing import TypeVar
 from captioning.captioner import Answer, Arriving
 from captioning.chat import Chat, Content
 from captioning.in_flight import in_flight
+from captioning.manners import Halt
 from captioning.payload import data_url
 from captioning.service import Service
 from captioning.style import Form, image_prompt, query_prompt
 from data.images import BrokenImageError
 from utils.errors import UserError
+from utils.interrupts import Patient
 
 Item = TypeVar("Item")
+
+_NOTICE = "stopping: what is in flight is waited for and saved; Ctrl-C again drops it"
 
 
 class OpenAICaptioner:
@@ -71,10 +75,11 @@ class OpenAIRewriter:
 
 def _converse(service: Service, items: Sequence[Item], ask: Callable[[Chat, Item], Awaitable[Answer]]) -> Arriving:
     """Ask one question first, which finds out about key, model and schema; then many at once."""
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, Patient(_NOTICE) as patient:
+        halt = Halt(patient)
 
         async def start() -> Chat:
-            return Chat(service)
+            return Chat(service, halt)
 
         chat = runner.run(start())
 
@@ -84,13 +89,13 @@ def _converse(service: Service, items: Sequence[Item], ask: Callable[[Chat, Item
         try:
             first = 0
             while first < len(items) and not chat.answered:
-                with closing(in_flight(items[first : first + 1], one, 1, runner)) as answers:
+                with closing(in_flight(items[first : first + 1], one, 1, runner, halt)) as answers:
                     for _, answer in answers:
                         yield first, answer
                 first += 1
             # some more than are let through at once: they are encoded by the time that it is their turn
             most = service.concurrency + max(1, service.concurrency // 4)
-            with closing(in_flight(items[first:], one, most, runner)) as answers:
+            with closing(in_flight(items[first:], one, most, runner, halt)) as answers:
                 for place, answer in answers:
                     yield first + place, answer
         finally:

@@ -115,6 +115,19 @@ def test_ctrl_c_lets_what_is_in_flight_finish(photos: Path) -> None:
     assert len(paid) == len({one.key for one in server.log}) < IMAGES - 1
 
 
+def test_ctrl_c_does_not_wait_for_a_server_that_wants_to_be_left_alone(photos: Path) -> None:
+    """For two minutes, it says; Ctrl-C is answered at once."""
+    with ChatServer(lambda asked: "429", retry_after=120.0) as server:
+        process = started(given(photos, server))
+        wait_for(server, 1, process)
+        time.sleep(0.1)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert time.monotonic() - begun < 20.0
+
+
 def test_a_full_disk_is_one_line_and_loses_nothing(photos: Path) -> None:
     """What was answered before stays, and is not asked again when there is room."""
 
@@ -240,12 +253,6 @@ def test_parts_side_by_side_are_merged_into_the_same_file(photos: Path, capfd: p
         assert gen_train_data.main(given(photos, server, "--merge")) == 0
         assert len(server.log) == 2 * asked
     assert captions(photos) == captions(photos, "whole")
-
-
-@pytest.mark.parametrize("part", ["0/3", "4/3", "three", "1"])
-def test_a_part_that_does_not_exist(photos: Path, part: str) -> None:
-    with ChatServer() as server, pytest.raises(UserError, match=f"--shard {part}: expected I/N"):
-        gen_train_data.main(given(photos, server, "--shard", part))
 
 
 def test_a_dry_run_counts_and_asks_nothing(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
