@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captioning.backends import CAPTIONERS, REWRITERS, services
-from captioning.conclusion import conclude, open_journal, put_aside
+from captioning.conclusion import begin_restart, conclude, end_restart, open_journal
 from captioning.generate import describing, rewriting
-from captioning.options import add_options, read_options
+from captioning.options import add_options, read_options, restarting
 from captioning.plan import read_answers
 from configs.load import add_config_arguments, load_config
 from data.captions import TestTexts, check_same_data, read_test_texts, test_file, write_test_texts
@@ -39,11 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     file = test_file(Path(config.captions.dir), config.data.name)
     texts = read_test_texts(file) if file.exists() else {}
     check_same_data(texts, records, file)
-    if options.restart:
-        texts = {}
-        if not options.dry_run:
-            put_aside(file)
-            write_test_texts(file, records, {})
+    if options.restart and not options.dry_run:
+        begin_restart(file)
+    if options.restart or restarting(file):
+        texts = {}  # until all is asked anew
 
     # What is there stays, whoever wrote it; only what is missing, or is of another photograph, is asked for.
     captions = {name: own.caption for name, own in texts.items() if own.caption}
@@ -63,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         errand.look(past, options)
     if options.dry_run:
         for errand in errands:
-            print(f"{file}: {errand.estimate(past)}")
+            print(f"{file}: {errand.estimate(past, options)}")
         return 0
     if all(errand.plan.finished for errand in errands):
         by_others = [errand.plan.by_others(errand.name) for errand in errands]
@@ -83,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if record.name in described or any(own):
                 texts[record.name] = TestTexts(described.get(record.name), own, record.captions)
         write_test_texts(file, records, texts)
+        end_restart(file)
     for errand in errands:
         print(f"{journal.path if options.shard else file}: {errand.summary()}")
     return conclude(errands, options, "gen_test_data.py", argv)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captioning.backends import CAPTIONERS, services
-from captioning.conclusion import conclude, open_journal, put_aside
+from captioning.conclusion import begin_restart, conclude, end_restart, open_journal
 from captioning.generate import describing
-from captioning.options import add_options, read_options
+from captioning.options import add_options, read_options, restarting
 from captioning.plan import read_answers
 from configs.load import add_config_arguments, load_config
 from data.captions import check_same_data, read_train_captions, train_file, write_train_captions
@@ -35,18 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     file = train_file(Path(config.captions.dir), config.data.name)
     captions = read_train_captions(file) if file.exists() else {}
     check_same_data(captions, records, file)
-    if options.restart:
-        captions = {}
-        if not options.dry_run:
-            put_aside(file)
-            write_train_captions(file, records, {})
+    if options.restart and not options.dry_run:
+        begin_restart(file)
+    if options.restart or restarting(file):
+        captions = {}  # until all is asked anew
 
     # Captions that are there stay, whoever made them; only what is missing, or is of another photograph, is asked for.
     errand = describing(captioner, service, records, {name: text for name, text in captions.items() if text})
     past = read_answers(file, options)
     errand.look(past, options)
     if options.dry_run:
-        print(f"{file}: {errand.estimate(past)}")
+        print(f"{file}: {errand.estimate(past, options)}")
         return 0
     if errand.plan.finished:
         print(f"{file}: all {len(records)} training images have captions{errand.plan.by_others(captioner.name)}")
@@ -56,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if not options.shard:
         write_train_captions(file, records, errand.plan.kept | errand.made)
+        end_restart(file)
     print(f"{journal.path if options.shard else file}: {errand.summary()}")
     return conclude([errand], options, "gen_train_data.py", argv)
 

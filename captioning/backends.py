@@ -77,7 +77,7 @@ def services(values: Mapping[str, Any], device: str) -> tuple[Service, Service]:
         urls = own["base_url"] or ()
         return Service(
             model=own["model"] if asks_model else None,
-            base_urls=tuple(url.strip() for url in (urls.split(",") if isinstance(urls, str) else urls)),
+            base_urls=tuple(url.strip() for url in (urls.strip("[]").split(",") if isinstance(urls, str) else urls)),
             api_key_env=own["api_key_env"],
             price=own["price"] and tuple(own["price"]),
             form=values["format"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +14,7 @@ import httpx2
 import openai
 
 from captioning.captioner import NOTHING, Answer
-from captioning.chat_errors import Caller, Failure, failure_of
+from captioning.chat_errors import Caller, Failure, failure_of, read_key
 from captioning.manners import Endpoint, Halt, Pace, Patience, backoff, least_busy
 from captioning.service import Service
 from captioning.style import SCHEMA, Form, NoJsonError, check, parse, read_reply
@@ -26,6 +26,10 @@ _SECOND_CHANCES = 2  # times that a model is asked anew after a reply that was u
 _WARMER = 0.7  # temperature then: at 0 it would say the same
 _LONGEST_LIMIT = 600.0  # seconds that one question waits in all for a server which asks to be slower
 _FIRST_RETRIES = 2  # of the very first question, when nobody is there
+_SCHEMA_RETRIES = 2  # times that a server may fail at a schema before it is asked without one
+_UNKNOWN_PARAMETER = re.compile(
+    r"unsupported|not supported|unknown|unrecognized|not permitted|max_completion_tokens", re.I
+)
 _MOST_BYTES = 4_000_000  # of a reply
 _RESPONSE_FORMAT = {"type": "json_schema", "json_schema": {"name": "pedestrian", "strict": True, "schema": SCHEMA}}
 
@@ -54,7 +58,7 @@ class Chat:
         self._refused: set[str] = set()
         self._slots = asyncio.Semaphore(service.concurrency)
         self._pace, self._patience = Pace(service.requests_per_minute, halt), Patience(service.stop_after)
-        self._key = os.environ.get(service.api_key_env, "")
+        self._key = read_key(service.api_key_env)
         self._endpoints = [Endpoint(url, self._client(url)) for url in service.base_urls]
 
     def _client(self, url: str) -> openai.AsyncOpenAI:
@@ -83,25 +87,30 @@ class Chat:
             UserError: it is pointless to ask anything more.
             HaltedError: somebody else found so, or Ctrl-C came, and this is not on its way.
         """
-        start, failures, unfit, limited = time.monotonic(), 0, 0, 0.0
-        read = written = 0
+        start, limited = time.monotonic(), 0.0
+        failures = limits = unfit = read = written = 0
         problem = said = ""
-        form = self.form
+        form, without = self.form, set(self._refused)
         while unfit <= _SECOND_CHANCES:
             await self._pace.turn()
             try:
-                reply = await self._send(content(form), form, warm=bool(unfit))
+                reply = await self._send(content(form), form, without, warm=bool(unfit))
             except Failure as failure:
                 problem, said = failure.reason, ""
-                if simpler := self._simpler(failure, form):
-                    form = simpler
+                simpler, named = self._simpler(failure, form, without, failures)
+                if simpler != form or named:
+                    form, without = simpler, without | named
                     continue
-                wait = backoff(failures + 1, failure.wait)
+                wait = backoff(failures + limits + 1, failure.wait)
                 limited += wait if failure.limited else 0.0
-                failures += not failure.limited
+                failures, limits = failures + (not failure.limited), limits + failure.limited
                 nobody = not self.answered and not failure.status
                 if nobody and failures > min(_FIRST_RETRIES, self.service.retries):
                     raise UserError(f"{problem}: is the server up, and is captioner.base_url right?") from None
+                if limited > _LONGEST_LIMIT and not self.answered:
+                    raise UserError(
+                        f"{problem}: it has answered nothing else for {_LONGEST_LIMIT / 60:.0f} minutes"
+                    ) from None
                 if not failure.again or failures > self.service.retries or limited > _LONGEST_LIMIT:
                     break
                 await self._halt.sleep(wait)
@@ -110,14 +119,15 @@ class Chat:
             read, written = read + reply.prompt_tokens, written + reply.reply_tokens
             text, problem = self._read(reply, form, query)
             if text is not None or problem == NOTHING:
+                self._refused |= without
                 self._keep_to(form)
                 self._patience.success()
                 return Answer(text, problem, "", read, written, time.monotonic() - start)
             said, unfit, form = reply.text[:300], unfit + 1, self.form
-        self._patience.failure(f"{problem} ({said!r})" if said else problem)
+        self._patience.failure(f"{problem} ({said!r})" if said else problem, unfit=unfit > _SECOND_CHANCES)
         return Answer(None, problem, said, read, written, time.monotonic() - start)
 
-    async def _send(self, content: Content, form: Form, *, warm: bool) -> Reply:
+    async def _send(self, content: Content, form: Form, without: set[str], *, warm: bool) -> Reply:
         async with self._slots:
             self._halt.check()
             endpoint = least_busy(self._endpoints)
@@ -128,10 +138,10 @@ class Chat:
                 async with asyncio.timeout(service.timeout):
                     # The bare request: building typed messages and replies would cost more than all the rest.
                     data = await endpoint.client.post(
-                        "/chat/completions", cast_to=object, body=self._body(content, form, warm)
+                        "/chat/completions", cast_to=object, body=self._body(content, form, without, warm)
                     )
             except (TimeoutError, openai.OpenAIError, ValueError) as error:
-                failure = failure_of(error, caller)
+                failure = failure_of(error, caller, answered=self.answered)
                 if not failure.status:
                     endpoint.could_not_be_reached()
                 raise failure from None
@@ -139,14 +149,14 @@ class Chat:
                 endpoint.in_flight -= 1
         return _reply(data, caller)
 
-    def _body(self, content: Content, form: Form, warm: bool) -> dict[str, Any]:
-        tokens = "max_completion_tokens" if "max_tokens" in self._refused else "max_tokens"
+    def _body(self, content: Content, form: Form, without: set[str], warm: bool) -> dict[str, Any]:
+        tokens = "max_completion_tokens" if "max_tokens" in without else "max_tokens"
         body: dict[str, Any] = {
             "model": self.service.model,
             "messages": [{"role": "user", "content": content}],
             tokens: self.service.max_tokens,
         }
-        if "temperature" not in self._refused:
+        if "temperature" not in without:
             body["temperature"] = _WARMER if warm else 0.0
         if form == "json":
             body["response_format"] = _RESPONSE_FORMAT
@@ -169,15 +179,16 @@ class Chat:
         nothing = query and form == "json" and problem == "empty" and reply.text.strip()
         return text, NOTHING if nothing else problem
 
-    def _simpler(self, failure: Failure, form: Form) -> Form | None:
-        """The form of a request without what the server may not know, or None if nothing can be left out."""
-        if failure.status not in (400, 422):
-            return None
-        named = {name for name in ("max_tokens", "temperature") if name in failure.reason} - self._refused
-        self._refused |= named
-        if named:
-            return form
-        return "text" if form == "json" and self.service.form == "auto" and not self._structured else None
+    def _simpler(self, failure: Failure, form: Form, without: set[str], failures: int) -> tuple[Form, set[str]]:
+        """How to send a refused request again: in which form, and without which parameters more; the same if no how."""
+        refused = failure.status in (400, 422)
+        named = {name for name in ("max_tokens", "temperature") if name in failure.reason} - without
+        if refused and named and _UNKNOWN_PARAMETER.search(failure.reason):
+            return form, named
+        # Some servers fail where they should refuse.
+        refused |= failure.status >= 500 and failures + 1 >= _SCHEMA_RETRIES
+        prose = refused and self.service.form == "auto" and not self._structured
+        return "text" if prose else form, set()
 
     def _keep_to(self, form: Form) -> None:
         """Remember which form was understood."""
@@ -200,10 +211,10 @@ def _reply(data: object, caller: Caller) -> Reply:
         if isinstance(content, list):
             content = "".join(part.get("text", "") for part in content)
         usage = data.get("usage") or {}  # type: ignore[attr-defined]
-        text = str(content).replace(caller.key, "[key]") if caller.key else str(content)
+        text = caller.without_key(str(content).encode(errors="replace").decode())
         tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
         return Reply(text, *tokens, cut=choice.get("finish_reason") == "length")
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError):
         raise Failure(f"{caller.url} answers with no chat completion: {caller.one_line(data)}") from None
 
 

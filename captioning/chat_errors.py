@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import openai
 
 from utils.errors import UserError
+
+_SHORTEST_SECRET = 8  # letters
 
 
 @dataclass
@@ -44,18 +47,37 @@ class Caller:
 
     def one_line(self, text: object) -> str:
         """Squeezed, cut, and without the key, whatever a server puts into its answers."""
-        line = " ".join(str(text).split())[:300]
-        return line.replace(self.key, "[key]") if self.key else line
+        printable = "".join(letter if letter.isprintable() else " " for letter in str(text))
+        return self.without_key(" ".join(printable.split())[:300])
+
+    def without_key(self, text: str) -> str:
+        """The text with the key made unreadable; a key of a few letters is no secret, and in every text."""
+        return text.replace(self.key, "[key]") if len(self.key) >= _SHORTEST_SECRET else text
 
 
-def failure_of(error: Exception, caller: Caller) -> Failure:
+def read_key(variable: str) -> str:
+    """The key in an environment variable; empty where there is none.
+
+    Raises:
+        UserError: it cannot be a key.
+    """
+    key = os.environ.get(variable, "").strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UserError(f"the environment variable {variable} holds no key: it has blanks or letters that no key has")
+    return key
+
+
+def failure_of(error: Exception, caller: Caller, *, answered: bool) -> Failure:
     """Say what an exception of the client means.
+
+    Args:
+        answered: whether the model has answered something before; what is forbidden or not found then is not the model.
 
     Raises:
         UserError: every other request would fail in the same way (a wrong key, an unknown model, no credit).
     """
     if isinstance(error, openai.APIStatusError):
-        return _status(error, caller)
+        return _status(error, caller, answered)
     causes = _causes(error)
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return Failure(f"{caller.url} gave no answer within {caller.timeout:g} s")
@@ -68,8 +90,10 @@ def failure_of(error: Exception, caller: Caller) -> Failure:
     raise error
 
 
-def _status(error: openai.APIStatusError, caller: Caller) -> Failure:
+def _status(error: openai.APIStatusError, caller: Caller, answered: bool) -> Failure:
     said, status = caller.one_line(_message(error)), error.status_code
+    if answered and status in (403, 404):  # one moderated image, or one of several servers
+        return Failure(f"{caller.url} says {status}: {said}", again=status == 404, status=status)
     if status in (401, 403) and not caller.key:
         raise UserError(f"{caller.url} wants a key: put it into the environment variable {caller.api_key_env} ({said})")
     if status in (401, 403):

@@ -11,25 +11,38 @@ from pathlib import Path
 from captioning.captioner import NOTHING
 from captioning.generate import Errand
 from captioning.journal import Journal
-from captioning.options import Options, journal_file, shard_journals
+from captioning.options import Options, journal_file, restart_mark, restarting, shard_journals
 from utils.errors import UserError
-from utils.files import written_aside
+from utils.files import write_text, written_aside
 
 _SHOWN = 5  # failures that are told one by one
 INCOMPLETE = 3  # exit status: all was done that could be, and something failed
 
 
-def put_aside(file: Path) -> None:
-    """Copy a caption file, and move its journal, to names of their own, so that all can be asked anew."""
+def begin_restart(file: Path) -> None:
+    """Put a caption file and its journal aside, so that all is asked anew; a restart that was begun goes on.
+
+    The caption file stays where it is until the new one is whole.
+    """
+    if restarting(file):
+        return
     number = 1
     while any(_before(path, number).exists() for path in (file, journal_file(file))):
         number += 1
     if file.is_file():
         with written_aside(_before(file, number)) as aside:
             shutil.copyfile(file, aside)
-    if journal_file(file).is_file():
-        with Journal(journal_file(file)):  # nobody is writing to it
-            journal_file(file).replace(_before(journal_file(file), number))
+    for path in (journal_file(file), *shard_journals(file)):
+        if path.is_file():
+            with Journal(path):  # nobody is writing to it
+                path.replace(_before(path, number))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(restart_mark(file), "All captions are being asked anew: see --restart.\n")
+
+
+def end_restart(file: Path) -> None:
+    """The new caption file is whole."""
+    restart_mark(file).unlink(missing_ok=True)
 
 
 def open_journal(file: Path, options: Options) -> Journal:
@@ -56,7 +69,7 @@ def conclude(errands: Sequence[Errand], options: Options, script: str, arguments
     """
     for errand in errands:
         for subject, problem in list(errand.failed.items())[:_SHOWN]:
-            print(f"no {errand.what[:-1]} for {subject}: {problem}", file=sys.stderr)
+            print(" ".join(f"no {errand.what[:-1]} for {subject}: {problem}".split()), file=sys.stderr)
         nothing = sum(answer.problem == NOTHING for answer in errand.answers.values())
         if nothing:
             print(f"{nothing} {errand.of} stay as they are: each {NOTHING}", file=sys.stderr)
@@ -66,6 +79,8 @@ def conclude(errands: Sequence[Errand], options: Options, script: str, arguments
         command = shlex.join(["python", script, *again])
         print(f"{' and '.join(failed)} failed and are left out; ask for just those again: {command}", file=sys.stderr)
     left = not options.shard and any(errand.left for errand in errands)
+    if left:
+        print("some parts are not done yet: run those with --shard I/N, and then --merge again", file=sys.stderr)
     return INCOMPLETE if failed or left else 0
 
 

@@ -55,10 +55,11 @@ class Errand:
         """Make the plan, from what the journals held a moment ago."""
         self.plan = make_plan(self.questions, self.texts, past, keep=options.keep)
 
-    def estimate(self, past: Sequence[Answers]) -> str:
-        """One line: how much there is to ask, and what tokens and money that takes."""
-        measured = next((mean for answers in past if (mean := answers.mean_tokens((self.name, PROMPT_VERSION)))), None)
-        return estimate(self.plan, self.of, self.name, measured or self.tokens(self.plan.missing), self.service.price)
+    def estimate(self, past: Sequence[Answers], options: Options) -> str:
+        """One line: how much there is to ask of what the options want, and what tokens and money that takes."""
+        plan = self.plan.part(options)
+        measured = next((mean for answers in past if (mean := answers.mean_tokens(self.questions))), None)
+        return estimate(plan, self.of, self.name, measured or self.tokens(plan.missing), self.service.price)
 
     def run(self, journal: Journal, past: Sequence[Answers], options: Options) -> None:
         """Ask what is missing, each distinct question once; equal ones share the answer at no further cost.

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -58,14 +59,17 @@ class Answers:
 
     def __init__(self) -> None:
         self._settled: dict[str, dict[Source, Answer]] = {}
+        self._failed: set[str] = set()
         self._said_of: dict[tuple[str, str], list[tuple[str, Source]]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._settled.values()))
 
     def add(self, question: Question, answer: Answer) -> None:
-        """Take note of an answer; failures are not kept, since they are asked again."""
-        if answer.settled:
+        """Take note of an answer; of failures no more than that there was one, since they are asked again."""
+        if not answer.settled:
+            self._failed.add(question.topic)
+        else:
             self._settled.setdefault(question.topic, {})[question.source] = answer
             self._said_of.setdefault((question.subject, answer.text or ""), []).append(
                 (question.content, question.source)
@@ -74,6 +78,10 @@ class Answers:
     def of(self, question: Question) -> Answer | None:
         """The answer to this very question: the same bytes or words, by the same model, with the same prompts."""
         return self._settled.get(question.topic, {}).get(question.source)
+
+    def failed(self, question: Question) -> bool:
+        """Whether it was asked before, by anybody, and failed."""
+        return question.topic in self._failed
 
     def by_others(self, question: Question) -> tuple[Source, Answer] | None:
         """The last answer to the same question by another model, or with other prompts."""
@@ -84,11 +92,9 @@ class Answers:
         """Where a text about a subject comes from: (hash of the image, source), the newest last; empty if unknown."""
         return self._said_of.get((subject, text), [])
 
-    def mean_tokens(self, source: Source) -> tuple[float, float] | None:
-        """Tokens read and written for one answer of a source, on the average; None where none was counted."""
-        counted = [
-            answer for by in self._settled.values() if (answer := by.get(source)) is not None and answer.prompt_tokens
-        ]
+    def mean_tokens(self, questions: Sequence[Question]) -> tuple[float, float] | None:
+        """Tokens read and written for one of these, on the average of those answered; None where none was counted."""
+        counted = [answer for question in questions if (answer := self.of(question)) and answer.prompt_tokens]
         if not counted:
             return None
         read, written = sum(a.prompt_tokens for a in counted), sum(a.reply_tokens for a in counted)
@@ -101,10 +107,11 @@ def read_journal(path: Path) -> tuple[Answers, int]:
     Raises:
         UserError: a line in the middle is damaged, or the file cannot be read.
     """
-    answers, whole = Answers(), 0
+    answers, whole, number = Answers(), 0, 0
     try:
         with path.open("rb") as file:
             for line in file:
+                number += 1
                 if not line.endswith(b"\n"):
                     break
                 answers.add(*_entry(line))
@@ -112,7 +119,9 @@ def read_journal(path: Path) -> tuple[Answers, int]:
     except FileNotFoundError:
         pass
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged after byte {whole}: remove it to ask anew") from None
+        raise UserError(
+            f"{path}, line {number} is damaged: delete that line, and what it answered is asked anew"
+        ) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     return answers, whole
@@ -152,7 +161,8 @@ class Journal:
             "time": when,
         }
         try:
-            self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode())
+            # a file's name may hold bytes that are no text
+            self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
             self._file.flush()
             if time.monotonic() - self._synced > _SECONDS:
                 os.fsync(self._file.fileno())
@@ -171,7 +181,9 @@ class Journal:
         with Journal(other), other.open("rb") as lines:  # opened for writing too: nobody may be at it
             for line in lines:
                 question, answer = _entry(line)
-                if answer.settled and self.answers.of(question) is None:
+                known = self.answers.of(question)
+                told = known is not None and self.answers.origins(question.subject, known.text or "")
+                if answer.settled and not told:
                     self.append(question, answer)
                     taken += 1
         return taken

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from captioning.captioner import Answer, Arriving
 from captioning.local_prompts import Prompt, open_ahead
+from captioning.manners import UNFIT_FACTOR
 from captioning.service import Service
 from captioning.style import Form, NoJsonError, image_prompt, query_prompt, read_reply
 from utils.errors import UserError
@@ -109,7 +110,7 @@ def _answers(model: LocalModel, prompts: Iterator[Prompt | Answer], service: Ser
                 for (position, _), answer in zip(part, answers, strict=True):
                     yield position, answer
                     unfit = 0 if answer.text is not None else unfit + 1
-                if unfit >= service.stop_after:
+                if unfit >= UNFIT_FACTOR * service.stop_after:
                     raise UserError(
                         f"captioner.model: the last {unfit} answers of '{service.model}' were unfit; of the last one, "
                         f"{answer.said!r}, the problem is: {answer.problem}"

@@ -16,6 +16,7 @@ Client = TypeVar("Client")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds
 _LONGEST_RETRY_AFTER = 300.0
+UNFIT_FACTOR = 10  # times as many unfit answers as failures of the server
 _NAP = 0.2  # seconds between two looks at whether to go on sleeping
 _REST = 5.0  # seconds that an endpoint which could not be reached is passed over
 
@@ -100,23 +101,27 @@ def least_busy(endpoints: Sequence[Endpoint[Client]]) -> Endpoint[Client]:
 class Patience:
     """Counts failures in a row, and ends everything when there are too many.
 
+    A server that answers something unfit works: of such answers it takes ten times as many, so that images which are
+    always refused can be asked again without an end in front of the others.
+
     Args:
         limit: failures in a row that are too many.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._failures = limit, 0
+        self._limit, self._failures, self._unfit = limit, 0, 0
 
     def success(self) -> None:
         """Start counting anew."""
-        self._failures = 0
+        self._failures = self._unfit = 0
 
-    def failure(self, reason: str) -> None:
-        """Count one.
+    def failure(self, reason: str, *, unfit: bool = False) -> None:
+        """Count one, of a server that failed or of an answer that was unfit.
 
         Raises:
             UserError: it was one too many; the message says what the last one was.
         """
-        self._failures += 1
-        if self._failures >= self._limit:
-            raise UserError(f"stopped after {self._failures} failures in a row, the last one: {reason}")
+        self._failures, self._unfit = self._failures + (not unfit), self._unfit + unfit
+        if self._failures >= self._limit or self._unfit >= UNFIT_FACTOR * self._limit:
+            count = self._failures + self._unfit
+            raise UserError(f"stopped after {count} failures in a row, the last one: {reason}")

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from captioning.captioner import Answer, Arriving
 from captioning.chat import Chat, Content
 from captioning.in_flight import in_flight
-from captioning.manners import Halt
+from captioning.manners import Halt, HaltedError
 from captioning.payload import data_url
 from captioning.service import Service
 from captioning.style import Form, image_prompt, query_prompt
@@ -84,7 +85,12 @@ def _converse(service: Service, items: Sequence[Item], ask: Callable[[Chat, Item
         chat = runner.run(start())
 
         async def one(item: Item) -> Answer:
-            return await ask(chat, item)
+            try:
+                return await ask(chat, item)
+            except (UserError, HaltedError):
+                raise
+            except Exception as error:  # whatever one image or its answer holds, the others go on
+                return Answer(None, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
         try:
             first = 0
@@ -110,6 +116,12 @@ def _checked(service: Service) -> Service:
             "captioner.base_url is not set: where does the model run? (e.g. http://localhost:8000/v1 for vllm serve)"
         )
     for url in service.base_urls:
-        if not url.startswith(("http://", "https://")):
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise UserError(f"captioner.base_url={url} is no address") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError(f"captioner.base_url={url} is no address: it should begin with http:// or https://")
+        if parts.username or parts.password:
+            raise UserError("captioner.base_url holds a name or a password: put the key into captioner.api_key_env")
     return service

@@ -89,6 +89,16 @@ def journal_file(file: Path, shard: Shard | None = None) -> Path:
     return file.with_suffix(f"{part}.journal.jsonl")
 
 
+def restart_mark(file: Path) -> Path:
+    """Stands beside a caption file while all of it is being asked anew."""
+    return file.with_suffix(".restarting")
+
+
+def restarting(file: Path) -> bool:
+    """Whether a restart was begun and has not come to its end."""
+    return restart_mark(file).exists()
+
+
 def shard_journals(file: Path) -> list[Path]:
     """The journals of all parts that were begun."""
     return sorted(file.parent.glob(f"{file.stem}.shard-*-of-*.journal.jsonl"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.images import open_image
+from data.images import BrokenImageError, open_image
 
 _QUALITY = 92
 
@@ -29,5 +29,9 @@ def data_url(path: Path, max_pixels: int) -> str:
         BrokenImageError: the file cannot be read.
     """
     file = io.BytesIO()
-    bounded(open_image(path), max_pixels).save(file, "JPEG", quality=_QUALITY)
+    image = bounded(open_image(path), max_pixels)
+    try:
+        image.save(file, "JPEG", quality=_QUALITY)
+    except OSError:
+        raise BrokenImageError(f"{path} has {image.width} x {image.height} pixels, which no JPEG can have") from None
     return f"data:image/jpeg;base64,{base64.b64encode(file.getbuffer()).decode()}"

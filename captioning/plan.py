@@ -9,7 +9,7 @@ from pathlib import Path
 
 from captioning.captioner import Answer
 from captioning.journal import Answers, Question, Source, read_journal
-from captioning.options import Options, journal_file
+from captioning.options import Options, journal_file, restarting, shard_journals
 from utils.errors import UserError
 
 
@@ -59,9 +59,10 @@ class Plan:
 
 
 def read_answers(file: Path, options: Options) -> list[Answers]:
-    """What the journals of a caption file hold, without keeping anybody from writing to them."""
-    paths = [journal_file(file), *([journal_file(file, options.shard)] if options.shard else [])]
-    return [read_journal(path)[0] for path in paths]
+    """What the journals of a caption file and of its parts hold, without keeping anybody from writing to them."""
+    if options.restart and not restarting(file):
+        return []
+    return [read_journal(path)[0] for path in (journal_file(file), *shard_journals(file))]
 
 
 def make_plan(
@@ -96,6 +97,8 @@ def make_plan(
                 plan.missing.append(question)
         else:
             plan.missing.append(question)
+    # What failed before comes last: failures in a row would stop the run in front of what was never asked.
+    plan.missing.sort(key=lambda question: any(journal.failed(question) for journal in journals))
     return plan
 
 

@@ -268,8 +268,9 @@ def test_a_dry_run_counts_and_asks_nothing(photos: Path, capfd: pytest.CaptureFi
         assert gen_train_data.main(given(photos, server, "--shard", "1/2")) == 0
         asked = len(server.log)
         capfd.readouterr()
-        shard = ("--dry-run", "--shard", "1/2")
-        assert gen_train_data.main(given(photos, server, *shard, config=price)) == 0
+        assert gen_train_data.main(given(photos, server, "--dry-run", "--shard", "1/2")) == 0
+        assert "0 to ask openai:m\n" in capfd.readouterr().out
+        assert gen_train_data.main(given(photos, server, "--dry-run", config=price)) == 0
         left = IMAGES - 1 - asked
         assert f"about {400 * left:,} tokens read and {60 * left:,} written, cost about " in capfd.readouterr().out
         assert len(server.log) == asked

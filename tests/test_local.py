@@ -196,8 +196,11 @@ def test_a_reply_that_is_cut_off_is_no_caption(folders: Callable[..., Path], pho
     assert (answer.said, answer.reply_tokens) == ("The person is wearing a red coat", 2)
 
 
-def test_a_model_that_says_nothing_fit_is_stopped(folders: Callable[..., Path], photographs: list[Path]) -> None:
-    """After `stop_after` unfit answers in a row, all of which were handed out before."""
+def test_a_model_that_says_nothing_fit_is_stopped(
+    folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many unfit answers in a row, all of which were handed out before."""
+    monkeypatch.setattr("captioning.local.UNFIT_FACTOR", 1)
     refusing = replace(service(folders("qwen2_5_vl", SORRY)), stop_after=6)
     answers: list[tuple[int, Answer]] = []
     with pytest.raises(UserError, match=r"the last 8 answers of .* were unfit; .*I'm sorry.*: refusal") as told:
@@ -215,6 +218,7 @@ def test_a_model_that_says_something_fit_now_and_then_goes_on(
     monkeypatch.setattr(
         LocalModel, "reply", lambda self, prompts, most: [Reply(next(said), 9, 9, True) for _ in prompts]
     )
+    monkeypatch.setattr("captioning.local.UNFIT_FACTOR", 1)
     asked = replace(service(folders("qwen2")), batch_size=2, stop_after=3)
     problems: list[str] = []
     rewritten = LocalRewriter(asked).rewrite([f"a man {number}" for number in range(20)])

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -34,6 +35,18 @@ def left_to_parent() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def end_with_parent() -> None:
+    """Called in a process that others start: it ends when they are gone, however they went."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 @contextmanager
 def ending_well() -> Iterator[None]:
     """In this block SIGTERM, with which a scheduler makes room, ends the process like Ctrl-C, with exit status 0."""
@@ -55,7 +68,7 @@ def ending_well() -> Iterator[None]:
 
 
 class Patient:
-    """While it is entered, the first Ctrl-C or SIGTERM only asks to stop; a second Ctrl-C interrupts as ever.
+    """While it is entered, the first Ctrl-C or SIGTERM only asks to stop; a second one interrupts.
 
     Whoever enters it looks at `stopping`, brings home what is on its way, and then ends. Outside the main thread, which
     alone receives signals, it does nothing.
@@ -86,8 +99,7 @@ class Patient:
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that was forked meanwhile: who started it answers
             return
-        if self.stopping and number == signal.SIGINT:
+        if self.stopping:
             raise KeyboardInterrupt
-        if not self.stopping:
-            print(self.notice, file=sys.stderr, flush=True)
-            self.stopping = signal.Signals(number)
+        print(self.notice, file=sys.stderr, flush=True)
+        self.stopping = signal.Signals(number)
