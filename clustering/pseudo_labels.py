@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
 from clustering.density import cluster_precomputed, cluster_rows
-from clustering.jaccard import below, plain_jaccard
+from clustering.jaccard import upper_jaccard
+from clustering.neighbours import Method
 from clustering.radius import automatic_eps
 from clustering.source import add_source, source_offsets
+from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def assign_pseudo_labels(
     eps: float | Literal["auto"] = "auto",
     min_samples: int = 4,
     metric: Literal["precomputed", "rows"] = "precomputed",
+    knn: Method = "exact",
+    device: torch.device | str | None = None,
 ) -> PseudoLabels:
     """Cluster features by DBSCAN over their k-reciprocal Jaccard distance.
 
@@ -58,32 +62,33 @@ def assign_pseudo_labels(
         min_samples: points within eps, itself included, that make a point a core point.
         metric: "precomputed" takes eps as a Jaccard distance, which is what the field means; "rows" as the
             Euclidean distance between two rows of the distance matrix, which is what the release computes.
+        knn, device: how and where neighbours are searched, as in `find_neighbours`.
 
     Raises:
-        ValueError: as `jaccard_distance`, an eps that is not positive, or an unknown metric.
+        UserError: as `jaccard_distance`, an eps that is not positive, an unknown metric, or an eps that takes in more
+            pairs without a common neighbour than memory should hold.
     """
-    if eps != "auto" and not eps > 0:
-        raise ValueError(f"eps must be positive or 'auto', not {eps}")
+    if eps != "auto" and not (isinstance(eps, float | int) and 0 < eps < np.inf):
+        raise UserError(f"eps must be positive or 'auto', not {eps}")
     if metric not in ("precomputed", "rows"):
-        raise ValueError(f"metric must be 'precomputed' or 'rows', not {metric!r}")
+        raise UserError(f"metric must be 'precomputed' or 'rows', not {metric!r}")
+    if min_samples < 1:
+        raise UserError(f"min_samples must be at least 1, not {min_samples}")
     weight = source_weight if source is not None else 0.0
-    jaccard = plain_jaccard(features, k1=k1, k2=k2)
-    offsets = source_offsets(features, source) if weight and source is not None else np.zeros(len(features))
+    # DBSCAN's ball is closed: what is exactly eps away belongs to it.
+    reach = np.nextafter(eps, np.inf) if eps != "auto" else np.inf
+    kept = reach / (1 - weight) if metric == "precomputed" else np.inf
+    pairs = upper_jaccard(features, k1=k1, k2=k2, max_distance=kept, knn=knn, device=device)
+    offsets = np.zeros(len(features))
+    if weight and source is not None:
+        offsets = source_offsets(features, source, device=device)
     if eps == "auto":
-        eps = automatic_eps(_with_source(jaccard, offsets, weight, 0.0), offsets=offsets, weight=weight)
+        eps = automatic_eps(add_source(pairs, offsets, weight, 0.0), offsets=offsets, weight=weight)
     if metric == "rows":
-        similarity = jaccard.copy()
-        similarity.data = 1 - similarity.data
-        labels = cluster_rows(similarity, offsets, weight, eps=eps, min_samples=min_samples)
+        labels = cluster_rows(pairs, offsets, weight, eps=eps, min_samples=min_samples)
+    elif not weight and eps >= 1:
+        labels = np.full(len(features), 0 if len(features) >= min_samples else -1)  # no pair is farther than 1
     else:
-        # DBSCAN's ball is closed: keep what is exactly eps away.
-        reach = np.nextafter(eps, np.inf)
-        distance = below(_with_source(jaccard, offsets, weight, reach), reach)
+        distance = add_source(pairs, offsets, weight, np.nextafter(eps, np.inf))
         labels = cluster_precomputed(distance, eps=eps, min_samples=min_samples)
     return PseudoLabels(labels=labels, eps=float(eps))
-
-
-def _with_source(
-    jaccard: sparse.csr_matrix, offsets: NDArray[np.float64], weight: float, max_distance: float
-) -> sparse.csr_matrix:
-    return add_source(jaccard, offsets, weight, max_distance) if weight else jaccard
