@@ -18,9 +18,11 @@ def cluster_precomputed(distance: sparse.csr_matrix, *, eps: float, min_samples:
         eps: radius of the ball, which is closed.
         min_samples: points in the ball, its centre included, that make that a core point.
     """
-    rows = np.repeat(np.arange(distance.shape[0]), np.diff(distance.indptr))
-    near = (distance.data <= eps) & (rows != distance.indices)
-    low, high = np.minimum(rows, distance.indices)[near], np.maximum(rows, distance.indices)[near]
+    near = np.flatnonzero(distance.data <= eps)
+    row = np.searchsorted(distance.indptr, near, side="right") - 1
+    column = distance.indices[near]
+    other = row != column
+    low, high = np.minimum(row, column)[other], np.maximum(row, column)[other]
     # As booleans, a pair that is there in both directions is summed to one.
     pairs = sparse.coo_matrix((np.ones(len(low), bool), (low, high)), shape=distance.shape).tocsr()
     return cluster_pairs(pairs, min_samples=min_samples)

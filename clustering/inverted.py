@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,6 +26,8 @@ def approximate_neighbours(
         points, k, start, stop: as in `nearest_and_farthest`.
         probed: lists looked into, of `4 sqrt(N)`: time grows with it, and so does recall.
     """
+    import faiss  # it takes 100 MB, which the exact search does not need
+
     count, stop = len(points), len(points) if stop is None else stop
     lists = max(1, min(round(4 * count**0.5), count // 39))  # faiss wants 39 points a list to learn from
     base = np.ascontiguousarray(points.base[:, :-1].cpu().numpy())

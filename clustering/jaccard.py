@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from clustering.neighbours import Method, Neighbours, as_features, find_neighbours
-from clustering.overlap import pairwise_overlap
+from clustering.overlap import pairwise_jaccard
 from clustering.source import add_source, source_offsets
 from utils.errors import UserError
-
-_ROUNDING = 1e-12  # of an overlap, a sum of float64; what it lets in is compared again
 
 
 def jaccard_distance(
@@ -53,9 +51,7 @@ def jaccard_distance(
     if source_weight and source is None:
         raise UserError("source_weight needs the features of a source set")
     if not source_weight and max_distance > 1:
-        raise UserError(
-            f"max_distance must be at most 1, not {max_distance}: without a source no pair is farther"
-        )
+        raise UserError(f"max_distance must be at most 1, not {max_distance}: without a source no pair is farther")
     pairs = upper_jaccard(features, k1=k1, k2=k2, max_distance=max_distance / (1 - source_weight))
     if source_weight and source is not None:
         pairs = add_source(pairs, source_offsets(features, source), source_weight, max_distance)
@@ -71,9 +67,9 @@ def upper_jaccard(
     knn: Method = "exact",
     device: torch.device | str | None = None,
 ) -> sparse.csr_matrix:
-    """Jaccard distances of the pairs i < j that are below `max_distance`, [N, N]; those absent are 1 apart, or farther.
+    """Jaccard distances of the pairs i < j, [N, N]: those up to `max_distance`, which rounding may exceed a little.
 
-    Where `max_distance` is 1 or more, exactly the pairs without a common neighbour are absent.
+    Where `max_distance` is 1 or more, exactly the pairs without a common neighbour are absent; they are 1 apart.
 
     Raises:
         UserError: features that are no finite matrix, or k1 or k2 below 1.
@@ -84,25 +80,21 @@ def upper_jaccard(
     count = len(features)
     if count == 0:
         return sparse.csr_matrix((0, 0))
-    near = find_neighbours(features, min(count, k1 + 1), method=knn, device=device)
+    near = find_neighbours(features, min(count, max(k1 + 1, k2)), method=knn, device=device)
     weights = neighbourhoods(near, k1=k1, k2=k2)
     del near  # and its copy of the features
-    # J = 1 - m / (2 - m) is below the bound b where m is above 2 (1 - b) / (2 - b).
-    least = 2 * (1 - max_distance) / (2 - max_distance) if max_distance < 1 else 0.0
-    pairs = pairwise_overlap(weights, least=max(0.0, least - _ROUNDING))
-    pairs.data = np.clip(1 - pairs.data / (2 - pairs.data), 0, 1)
-    return pairs
+    return pairwise_jaccard(weights, max_distance=max_distance)
 
 
 def neighbourhoods(near: Neighbours, *, k1: int, k2: int) -> sparse.csr_matrix:
     """Soft k-reciprocal neighbourhoods V of sum 1, averaged over the k2 nearest points, [N, N]."""
-    weights = reciprocal_neighbourhoods(near, half=round(k1 / 2) + 1)
+    weights = reciprocal_neighbourhoods(near, k1=k1)
     return averaged(weights, near.nearest[:, :k2]) if k2 > 1 else weights
 
 
-def reciprocal_neighbourhoods(near: Neighbours, *, half: int) -> sparse.csr_matrix:
+def reciprocal_neighbourhoods(near: Neighbours, *, k1: int) -> sparse.csr_matrix:
     """Expanded k-reciprocal neighbours, weighted by `exp(-d)`, d scaled by its row's maximum, [N, N] (equation 7)."""
-    members = _expanded_reciprocal(near.nearest, half=half)
+    members = _expanded_reciprocal(near.nearest[:, : k1 + 1], half=round(k1 / 2) + 1)
     rows = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))
     scale = np.maximum(near.farthest, np.finfo(float).tiny)
     weights = np.exp(-near.squared_distances(rows, members.indices) / scale[rows])

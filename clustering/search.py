@@ -45,9 +45,7 @@ class Points:
     spare: int
 
     @classmethod
-    def of(
-        cls, features: NDArray, device: torch.device | str = "cpu", *, k: int, cut: int | None = None
-    ) -> Points:
+    def of(cls, features: NDArray, device: torch.device | str = "cpu", *, k: int, cut: int | None = None) -> Points:
         """Lay out `features` [N, D], finite, N and D at least 1, for the search of k neighbours.
 
         Args:
@@ -109,9 +107,10 @@ def _trial(
     limit = value.kthvalue(min(k, count)).values + slack
     near = int((value <= limit[:, None]).sum(1).max())
     far = int((value >= (value.amax(1) - slack)[:, None]).sum(1).max())
-    spare = min(max(_SPARE, near - k + _SPARE, 2 * far), 8 * k)
+    spare = max(_SPARE, near - k + _SPARE, 2 * far)
     # A number that is measured again costs about eighty products; going over a cell about sixteen.
-    return count * (kept + 16.0) + 80.0 * size * 1.5 * spare, base, error.float(), spare
+    cost = count * (kept + 16.0) + 80.0 * size * 1.5 * spare
+    return cost, base, error.float(), min(spare, 8 * k)  # among a great many ties, cells are looked through instead
 
 
 def nearest_and_farthest(

@@ -149,7 +149,7 @@ def test_no_points_have_no_labels() -> None:
 @pytest.mark.parametrize("eps", [0, -0.5])
 def test_a_radius_that_is_not_positive_is_refused(eps: float) -> None:
     """So is an unknown metric."""
-    with pytest.raises(UserError, match="eps must be positive or 'auto'"):
+    with pytest.raises(UserError, match="eps must be positive, 'auto' or 'clearest'"):
         assign_pseudo_labels(np.eye(5), eps=eps)
     with pytest.raises(UserError, match="metric must be"):
         assign_pseudo_labels(np.eye(5), metric="cosine")  # type: ignore[arg-type]
@@ -182,5 +182,5 @@ def test_dropping_the_hard_images_does_not_look_like_knowing_them() -> None:
 def test_quality_without_person_ids_counts_alone() -> None:
     """Where nobody knows who is who, no index is made up; all noise is no error."""
     quality = label_quality(np.array([-1, -1]))
-    assert quality == {"clusters": 0, "noise": 2, "largest": 0, "mean_size": 0.0}
+    assert quality == {"clusters": 0, "noise": 2, "largest": 0, "mean_size": 0.0, "median_size": 0.0}
     assert describe_quality(quality) == "0 clusters, 2 noise"

@@ -12,13 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = [{"configs"}, {"captioning", "training", "retrieval", "clustering"}, {"models", "data"}, {"utils"}]
 PACKAGES = set().union(*LEVELS)
-TOOLS = {"ruff", "mypy", "pytest", "jsonschema"}
+TOOLS = {"ruff", "mypy", "pytest", "jsonschema", "hypothesis"}
 IMPORT_NAMES = {"scikit-learn": "sklearn", "faiss-gpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
 
 
 def sources(*, tests: bool) -> list[Path]:
     """The Python files of the project, by name: its packages, its scripts, and its tests if wanted."""
-    folders = sorted(PACKAGES | {"scripts"} | ({"tests"} if tests else set()))
+    folders = sorted(PACKAGES | {"scripts"} | ({"tests", "benchmarks"} if tests else set()))
     return [*sorted(ROOT.glob("*.py")), *(path for name in folders for path in sorted((ROOT / name).rglob("*.py")))]
 
 
@@ -51,7 +51,7 @@ def test_the_walk_sees_the_repository() -> None:
     assert {"train", "test", "gen_train_data", "gen_test_data"} <= SCRIPTS
     assert all((ROOT / name / "__init__.py").is_file() for name in PACKAGES)
     assert len(CODE) > 50
-    unknown = {path.parent.name for path in ROOT.glob("*/__init__.py")} - PACKAGES - {"tests"}
+    unknown = {path.parent.name for path in ROOT.glob("*/__init__.py")} - PACKAGES - {"tests", "benchmarks"}
     assert not unknown, f"not on any level: {unknown}"
 
 
@@ -93,8 +93,8 @@ def test_no_two_packages_import_each_other() -> None:
 
 
 def test_no_code_imports_tests() -> None:
-    """What ships does not need what checks it."""
-    assert [name_of(path) for path in CODE if "tests" in packages(path)] == []
+    """What ships does not need what checks or measures it."""
+    assert [name_of(path) for path in CODE if {"tests", "benchmarks"} & packages(path)] == []
 
 
 @pytest.mark.parametrize("path", sources(tests=True), ids=name_of)
@@ -155,7 +155,11 @@ def test_every_imported_package_is_required() -> None:
     text = (ROOT / "requirements.txt").read_text() + "markupsafe\n"  # jinja2's own strings, and always beside it
     required = {re.split(r"[<>=!~\[; ]", line)[0].lower() for line in text.splitlines() if line and line[0] != "#"}
     known = (
-        {IMPORT_NAMES.get(name, name) for name in required} | sys.stdlib_module_names | PACKAGES | SCRIPTS | {"tests"}
+        {IMPORT_NAMES.get(name, name) for name in required}
+        | sys.stdlib_module_names
+        | PACKAGES
+        | SCRIPTS
+        | {"tests", "benchmarks"}
     )
     for path in sources(tests=True):
         assert packages(path) <= known, f"{name_of(path)} imports {sorted(packages(path) - known)}"
