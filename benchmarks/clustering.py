@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--recall", type=int, nargs="*", default=[], help="sizes at which `knn: ivf` is measured")
     given = parser.parse_args()
     sizes = [len(np.load(given.features, mmap_mode="r"))] if given.features else given.sizes
-    print(f"| images | dimensions | method | {' | '.join(STEPS)} | all, s | peak, MB | beside ours |")
-    print("|" + "---|" * (len(STEPS) + 6))
+    print(f"| images | dimensions | method | {' | '.join(STEPS)} | all, s | CPU, s | peak, MB | beside ours |")
+    print("|" + "---|" * (len(STEPS) + 7))
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
             compare(given, size, Path(folder))
@@ -86,10 +86,11 @@ def middle(runs: list[tuple[Measured, Any]]) -> tuple[Measured, Any]:
 
 
 def tell(given: argparse.Namespace, size: int, method: str, steps: Measured, beside: str) -> None:
-    """Print one row: seconds, and peak memory in brackets, of each step."""
+    """Print one row: seconds, and peak memory in brackets, of each step; CPU is the processor time of all cores."""
     cells = [f"{steps[name]['seconds']:.2f} ({steps[name]['peak']:.0f})" if name in steps else "" for name in STEPS]
-    whole = [f"{steps['all']['seconds']:.2f}", f"{steps['all']['peak']:.0f}"] if "all" in steps else ["", ""]
-    row = [str(size), str(given.dimensions), method, *cells, *whole, beside]
+    whole = steps.get("all")
+    cells += [f"{whole['seconds']:.2f}", f"{whole['cpu']:.2f}", f"{whole['peak']:.0f}"] if whole else [""] * 3
+    row = [str(size), str(given.dimensions), method, *cells, beside]
     print("| " + " | ".join(row) + " |", flush=True)
 
 

@@ -7,7 +7,9 @@ measured again, as a sum of squared differences in float64: the result is that o
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -129,16 +131,32 @@ def nearest_and_farthest(
     count, stop = len(points), len(points) if stop is None else stop
     tile = _TILE if count > _TILE else -(-count // _GROUP) * _GROUP
     width = -(-count // tile) * tile
-    block = max(1, min(1024, stop - start, _CELLS // width))
     device = points.given.device
-    cells = torch.full((block, width), torch.inf, device=device)
+    workers = torch.get_num_threads() if device.type == "cpu" else 1
+    block = max(1, min(1024, -(-(stop - start) // workers), _CELLS // width // workers))
     nearest = torch.empty((stop - start, k), dtype=torch.int64, device=device)
     farthest = torch.empty(stop - start, dtype=torch.float64, device=device)
-    for first in range(start, stop, block):
+    held: SimpleQueue[torch.Tensor] = SimpleQueue()
+    for _ in range(workers):
+        held.put(torch.full((block, width), torch.inf, device=device))
+
+    def search(first: int) -> None:
         rows = torch.arange(first, min(stop, first + block), device=device)
-        grid = _Grid(points, rows, cells[: len(rows)], tile)
-        nearest[first - start : first - start + len(rows)] = grid.nearest(k)
-        farthest[first - start : first - start + len(rows)] = grid.farthest()
+        part = slice(first - start, first - start + len(rows))
+        cells = held.get()
+        try:
+            grid = _Grid(points, rows, cells[: len(rows)], tile)
+            nearest[part], farthest[part] = grid.nearest(k), grid.farthest()
+        finally:
+            held.put(cells)
+
+    # A block to a thread: threads within each product would wait for one another after every step.
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(search, range(start, stop, block)))
+    finally:
+        if device.type == "cpu":
+            torch.set_num_threads(workers)
     return nearest.cpu().numpy(), farthest.cpu().numpy()
 
 
