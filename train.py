@@ -112,11 +112,13 @@ def train_rounds(argv: Sequence[str] | None) -> int:
             eps=eps if eps and config.cluster.freeze_eps else config.cluster.eps,
             min_samples=config.cluster.min_samples,
             metric=config.cluster.metric,
+            knn=config.cluster.knn,
+            device=device,
         )
         if found.clusters < 2:
             what, hint = ("every image is noise", "larger") if not found.clusters else ("all are one", "smaller")
             raise UserError(f"round {round_number}: {what} at eps={found.eps:.4f}: set a {hint} cluster.eps")
-        run.save_labels(round_number, found.labels, eps=found.eps, names=pairs.names)
+        run.save_labels(round_number, found.labels, eps=found.eps, silhouette=found.silhouette, names=pairs.names)
         return found
 
     best, eps = (state["memory"]["best"], state["memory"]["eps"]) if state else (NONE_YET, None)
@@ -132,7 +134,13 @@ def train_rounds(argv: Sequence[str] | None) -> int:
             eps = labelled.eps
         if round_number != WARM_UP and not resumed:
             # Ids are read here alone, for the report; nothing that follows sees them.
-            quality = label_quality(labelled.labels, person_ids(pairs.names, train_records))
+            before = run.load_labels(round_number - 1)
+            quality = label_quality(
+                labelled.labels,
+                person_ids(pairs.names, train_records),
+                previous=before[0] if before else None,
+                silhouette=labelled.silhouette,
+            )
             run.log("labels", round=round_number, eps=eps, **quality)
             print(f"{name}: {describe_quality(quality)}, eps {eps:.4f}", flush=True)
 
@@ -197,9 +205,8 @@ def train_rounds(argv: Sequence[str] | None) -> int:
                 return 0
             seconds = time.monotonic() - start
             speed = len(batches) * train.batch_size / seconds
-            run.log(
-                "epoch", round=round_number, epoch=epoch, lr=rates[-1], seconds=seconds, images_per_s=speed, **losses
-            )
+            done = {"round": round_number, "epoch": epoch}
+            run.log("epoch", **done, lr=rates[-1], seconds=seconds, images_per_s=speed, **losses)
             line = f"{name}, epoch {epoch}: loss {losses['loss']:.3f}, {speed:.0f} images/s"
 
             figures: dict[str, float] = {}

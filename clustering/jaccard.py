@@ -7,13 +7,14 @@ exactly 1, so only the others are computed and kept.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from clustering.neighbours import as_features, farthest_distance, nearest_neighbours, squared_distances
+from clustering.neighbours import Method, Neighbours, as_features, find_neighbours
+from clustering.overlap import pairwise_jaccard
 from clustering.source import add_source, source_offsets
-
-_PAIRS_AT_ONCE = 2**24  # cells of the accumulator that sums the overlaps of a block of rows
+from utils.errors import UserError
 
 
 def jaccard_distance(
@@ -42,50 +43,78 @@ def jaccard_distance(
         memory may grow with N^2.
 
     Raises:
-        ValueError: features that are no finite matrix, k1 or k2 below 1, a weight outside [0, 1), or a weight
-            without a source.
+        UserError: features that are no finite matrix, k1 or k2 below 1, a weight outside [0, 1), a weight without a
+            source, or a bound above 1 without a source: then all N^2 pairs are below it.
     """
     if not 0 <= source_weight < 1:
-        raise ValueError(f"source_weight must be in [0, 1), not {source_weight}")
+        raise UserError(f"source_weight must be in [0, 1), not {source_weight}")
     if source_weight and source is None:
-        raise ValueError("source_weight needs the features of a source set")
-    distance = plain_jaccard(features, k1=k1, k2=k2)
+        raise UserError("source_weight needs the features of a source set")
+    if not source_weight and max_distance > 1:
+        raise UserError(f"max_distance must be at most 1, not {max_distance}: without a source no pair is farther")
+    pairs = upper_jaccard(features, k1=k1, k2=k2, max_distance=max_distance / (1 - source_weight))
     if source_weight and source is not None:
-        distance = add_source(distance, source_offsets(features, source), source_weight, max_distance)
-    return below(distance, max_distance)
+        pairs = add_source(pairs, source_offsets(features, source), source_weight, max_distance)
+    return symmetric(pairs, max_distance)
 
 
-def plain_jaccard(features: NDArray, *, k1: int, k2: int) -> sparse.csr_matrix:
-    """Jaccard distance of every pair with a common neighbour, [N, N]; the absent ones are exactly 1 apart."""
+def upper_jaccard(
+    features: NDArray,
+    *,
+    k1: int,
+    k2: int,
+    max_distance: float = 1.0,
+    knn: Method = "exact",
+    device: torch.device | str | None = None,
+) -> sparse.csr_matrix:
+    """Jaccard distances of the pairs i < j, [N, N]: those up to `max_distance`, which rounding may exceed a little.
+
+    Where `max_distance` is 1 or more, exactly the pairs without a common neighbour are absent; they are 1 apart.
+
+    Raises:
+        UserError: features that are no finite matrix, or k1 or k2 below 1.
+    """
     if k1 < 1 or k2 < 1:
-        raise ValueError(f"k1 and k2 must be at least 1, not {k1} and {k2}")
-    distance = neighbourhood_overlap(as_features(features, "features"), k1=k1, k2=k2)
-    distance.data = np.clip(1 - distance.data / (2 - distance.data), 0, 1)
-    return distance
-
-
-def below(distance: sparse.csr_matrix, max_distance: float) -> sparse.csr_matrix:
-    """Keep what is nearer than `max_distance`, and a zero for each point with itself."""
-    rows = np.repeat(np.arange(distance.shape[0]), np.diff(distance.indptr))
-    own = distance.indices == rows
-    keep = (distance.data < max_distance) | own
-    # Rounding and the source term move the diagonal, but a point is at no distance from itself.
-    data = np.where(own, 0.0, distance.data)[keep]
-    return sparse.csr_matrix((data, (rows[keep], distance.indices[keep])), shape=distance.shape)
-
-
-def neighbourhood_overlap(features: NDArray, *, k1: int, k2: int) -> sparse.csr_matrix:
-    """Overlap `sum_l min(V_il, V_jl)` of the soft neighbourhoods of all pairs that have one, [N, N]."""
+        raise UserError(f"k1 and k2 must be at least 1, not {k1} and {k2}")
+    features = as_features(features, "features")
     count = len(features)
     if count == 0:
         return sparse.csr_matrix((0, 0))
-    nearest = nearest_neighbours(features, min(count, k1 + 1))
-    members = _expanded_reciprocal(nearest, half=round(k1 / 2) + 1)
-    weights = _soft_membership(features, members)
-    if k2 > 1:
-        averaged = _indicator(nearest[:, :k2])
-        weights = (averaged @ weights).tocsr() / min(k2, count)
-    return _min_overlap(weights.tocsr())
+    near = find_neighbours(features, min(count, max(k1 + 1, k2)), method=knn, device=device)
+    weights = neighbourhoods(near, k1=k1, k2=k2)
+    del near  # and its copy of the features
+    return pairwise_jaccard(weights, max_distance=max_distance)
+
+
+def neighbourhoods(near: Neighbours, *, k1: int, k2: int) -> sparse.csr_matrix:
+    """Soft k-reciprocal neighbourhoods V of sum 1, averaged over the k2 nearest points, [N, N]."""
+    weights = reciprocal_neighbourhoods(near, k1=k1)
+    return averaged(weights, near.nearest[:, :k2]) if k2 > 1 else weights
+
+
+def reciprocal_neighbourhoods(near: Neighbours, *, k1: int) -> sparse.csr_matrix:
+    """Expanded k-reciprocal neighbours, weighted by `exp(-d)`, d scaled by its row's maximum, [N, N] (equation 7)."""
+    members = _expanded_reciprocal(near.nearest[:, : k1 + 1], half=round(k1 / 2) + 1)
+    rows = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))
+    scale = np.maximum(near.farthest, np.finfo(float).tiny)
+    weights = np.exp(-near.squared_distances(rows, members.indices) / scale[rows])
+    weights /= np.bincount(rows, weights, minlength=members.shape[0])[rows]
+    return sparse.csr_matrix((weights, members.indices, members.indptr), shape=members.shape)
+
+
+def symmetric(pairs: sparse.csr_matrix, max_distance: float) -> sparse.csr_matrix:
+    """Both directions of the pairs nearer than `max_distance`, and a stored zero for each point with itself."""
+    count = pairs.shape[0]
+    keep = pairs.data < max_distance
+    row = np.repeat(np.arange(count, dtype=np.int32), np.diff(pairs.indptr))[keep]
+    column, data, own = pairs.indices[keep], pairs.data[keep], np.arange(count, dtype=np.int32)
+    places = (np.concatenate([row, column, own]), np.concatenate([column, row, own]))
+    return sparse.csr_matrix((np.concatenate([data, data, np.zeros(count)]), places), shape=pairs.shape)
+
+
+def averaged(weights: sparse.csr_matrix, nearest: NDArray[np.int64]) -> sparse.csr_matrix:
+    """The mean neighbourhood of each point's nearest [N, k2] (local query expansion)."""
+    return (_indicator(nearest) @ weights).tocsr() / nearest.shape[1]
 
 
 def _indicator(columns: NDArray[np.int64]) -> sparse.csr_matrix:
@@ -111,40 +140,3 @@ def _expanded_reciprocal(nearest: NDArray[np.int64], *, half: int) -> sparse.csr
     members = (wide + chosen @ narrow).tocsr()
     members.sort_indices()
     return members
-
-
-def _soft_membership(features: NDArray, members: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Weights `exp(-d)` of the members of each neighbourhood, of sum 1, d scaled by its row's maximum (equation 7)."""
-    rows = np.repeat(np.arange(len(features)), np.diff(members.indptr))
-    scale = np.maximum(farthest_distance(features), np.finfo(float).tiny)
-    distance = squared_distances(features, members.indices[:, None].astype(np.int64), rows)[:, 0]
-    weights = np.exp(-distance / scale[rows])
-    weights /= np.bincount(rows, weights, minlength=len(features))[rows]
-    return sparse.csr_matrix((weights, members.indices, members.indptr), shape=members.shape)
-
-
-def _min_overlap(weights: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Sum over l of min(V_il, V_jl) for every pair that shares an l (equation 10's numerator), in blocks of rows."""
-    count = weights.shape[0]
-    columns = weights.tocsc()
-    block = max(1, _PAIRS_AT_ONCE // count)
-    parts = [_block_overlap(weights, columns, start, min(count, start + block)) for start in range(0, count, block)]
-    return sparse.vstack(parts, format="csr")
-
-
-def _block_overlap(weights: sparse.csr_matrix, columns: sparse.csc_matrix, start: int, stop: int) -> sparse.csr_matrix:
-    count = weights.shape[0]
-    entries = slice(weights.indptr[start], weights.indptr[stop])
-    member, value = weights.indices[entries], weights.data[entries]
-    row = np.repeat(np.arange(stop - start), np.diff(weights.indptr[start : stop + 1]))
-    # Every entry (i, l) meets the whole column l: lay those columns end to end.
-    length = np.diff(columns.indptr)[member]
-    ends = np.cumsum(length)
-    place = np.arange(ends[-1]) + np.repeat(columns.indptr[member] - (ends - length), length)
-    cell = np.repeat(row.astype(np.int64) * count, length) + columns.indices[place]
-    shared = np.minimum(np.repeat(value, length), columns.data[place])
-    total = np.bincount(cell, shared, minlength=(stop - start) * count)
-    filled = np.flatnonzero(total)
-    return sparse.csr_matrix(
-        (total[filled], (filled // count, filled % count)), shape=(stop - start, count), dtype=np.float64
-    )

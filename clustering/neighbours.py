@@ -1,79 +1,145 @@
-"""Exact nearest neighbours with faiss, in a fixed order."""
+"""Nearest neighbours, in a fixed order: searched on a GPU where there is one, and by all processes of a group."""
 
 from __future__ import annotations
 
-import faiss
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
-_SPARE = 8  # faiss ranks in float32: a few more candidates, ranked again in float64, settle what is nearly tied
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import distributed
+
+from clustering.inverted import FROM, approximate_neighbours
+from clustering.search import Points, nearest_and_farthest
+from utils.errors import UserError
+
+Method = Literal["exact", "ivf"]
+_ROWS = 512  # points compared with another set at once
+_NEAR = 9
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What is near each of N points.
+
+    Attributes:
+        nearest: [N, k] int64, by rising distance, each point itself first, ties by index.
+        farthest: [N], squared Euclidean distance of the point that is farthest from each.
+        points: the points, ready for further distances.
+    """
+
+    nearest: NDArray[np.int64]
+    farthest: NDArray[np.float64]
+    points: Points
+
+    def squared_distances(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Squared Euclidean distances [M] of M pairs, summed in float64."""
+        device = self.points.given.device
+        row, column = torch.from_numpy(rows).to(device).long(), torch.from_numpy(columns).to(device).long()
+        return self.points.squared_distances(row, column[:, None])[:, 0].cpu().numpy()
 
 
 def as_features(features: NDArray, name: str) -> NDArray:
     """Check that `features` is a finite [N, D] matrix of floats.
 
     Raises:
-        ValueError: it is not; rows that are not finite are named.
+        UserError: it is not; rows that are not finite are named.
     """
     features = np.asarray(features)
     if features.ndim != 2 or not np.issubdtype(features.dtype, np.floating):
-        raise ValueError(f"{name} must be a matrix of floats, not {features.dtype} of shape {features.shape}")
+        raise UserError(f"{name} must be a matrix [N, D] of floats, not {features.dtype} of shape {features.shape}")
+    if len(features) and not features.shape[1]:
+        raise UserError(f"{name} must have columns: their shape is {features.shape}")
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
-        raise ValueError(f"{name} are not finite in rows {', '.join(map(str, bad[:8]))}{', ...' * (len(bad) > 8)}")
+        raise UserError(f"{name} are not finite in rows {', '.join(map(str, bad[:8]))}{', ...' * (len(bad) > 8)}")
     return features
 
 
-def nearest_neighbours(features: NDArray, k: int) -> NDArray[np.int64]:
-    """Find the k nearest points of every point, itself first.
+def find_neighbours(
+    features: NDArray, k: int, *, method: Method = "exact", device: torch.device | str | None = None
+) -> Neighbours:
+    """Find the k nearest points of every point, and the distance to the farthest.
+
+    Where a process group is there (torchrun), each of its processes searches for its share of the points, and all of
+    them get the whole.
 
     Args:
-        features: [N, D].
+        features: [N, D], N at least 1.
         k: neighbours, the point itself included; at most N.
+        method: "exact"; or "ivf": from 200,000 points on, an inverted file, which misses a few of the nearest and
+            takes for the farthest point one among those that are farthest from the centre.
+        device: where to search; None takes the first GPU where there is one.
 
-    Returns:
-        Indices [N, k] by rising squared Euclidean distance, ties by index.
+    Raises:
+        UserError: an unknown method.
     """
-    count = len(features)
-    index = faiss.IndexFlatL2(features.shape[1])
-    base = np.ascontiguousarray(features, dtype=np.float32)
-    index.add(base)
-    _, found = index.search(base, min(count, k + _SPARE))
-    own = np.arange(count)
-    lost = (found != own[:, None]).all(axis=1)  # among many duplicates faiss may leave the point itself out
-    found[lost, -1] = own[lost]
-    distance = squared_distances(features, found)
-    distance[found == own[:, None]] = -1  # first, whatever it ties with
-    return np.take_along_axis(found, np.lexsort((found, distance), axis=1)[:, :k], axis=1)
+    if method not in ("exact", "ivf"):
+        raise UserError(f"knn must be 'exact' or 'ivf', not {method!r}")
+    search = approximate_neighbours if method == "ivf" and len(features) >= FROM else nearest_and_farthest
+    with _full_precision():
+        points = Points.of(features, device or default_device(), k=k)
+        if not _in_a_group():
+            return Neighbours(*search(points, k), points)
+        rank, size = distributed.get_rank(), distributed.get_world_size()
+        bounds = [len(features) * number // size for number in range(size + 1)]
+        nearest, farthest = search(points, k, bounds[rank], bounds[rank + 1])
+    return Neighbours(_gathered(nearest, bounds), _gathered(farthest, bounds), points)
 
 
-def squared_distances(features: NDArray, columns: NDArray[np.int64], rows: NDArray[np.int64] | None = None) -> NDArray:
-    """Squared Euclidean distances of each row's point to the points `columns` [R, k], summed in float64."""
-    distance = np.empty(columns.shape)
-    rows = np.arange(len(columns)) if rows is None else rows
-    step = max(1, 2**22 // max(1, columns.shape[1] * features.shape[1]))
-    for start in range(0, len(columns), step):
-        part = slice(start, start + step)
-        difference = features[rows[part], None].astype(np.float64) - features[columns[part]].astype(np.float64)
-        distance[part] = np.einsum("rkd,rkd->rk", difference, difference)
-    return distance
+def nearest_neighbours(features: NDArray, k: int) -> NDArray[np.int64]:
+    """Indices [N, k] of the k nearest points of every point, as in `find_neighbours`."""
+    return find_neighbours(features, k).nearest
 
 
-def farthest_distance(features: NDArray) -> NDArray[np.float64]:
-    """Squared Euclidean distance [N] of each point to the point farthest from it."""
-    base = np.ascontiguousarray(features, dtype=np.float32)
-    # |q - x|^2 is largest where |x|^2 - 2 q.x is: one inner product with an extra coordinate.
-    norms = np.einsum("nd,nd->n", base, base)
-    index = faiss.IndexFlatIP(base.shape[1] + 1)
-    index.add(np.hstack([base, norms[:, None]]))
-    _, found = index.search(np.hstack([-2 * base, np.ones((len(base), 1), np.float32)]), 1)
-    return squared_distances(features, found)[:, 0]
-
-
-def nearest_other(features: NDArray, others: NDArray) -> NDArray[np.float64]:
+def nearest_other(
+    features: NDArray, others: NDArray, *, device: torch.device | str | None = None
+) -> NDArray[np.float64]:
     """Squared Euclidean distance [N] of each point of `features` [N, D] to the nearest of `others` [M, D]."""
-    index = faiss.IndexFlatL2(others.shape[1])
-    index.add(np.ascontiguousarray(others, dtype=np.float32))
-    _, found = index.search(np.ascontiguousarray(features, dtype=np.float32), min(len(others), 1 + _SPARE))
-    near = features[:, None].astype(np.float64) - others[found].astype(np.float64)
-    return np.einsum("nkd,nkd->nk", near, near).min(axis=1)
+    device = device or default_device()
+    given = torch.from_numpy(np.ascontiguousarray(others, dtype=np.float64)).to(device)
+    centre = given.mean(0)
+    right = (given - centre).float()
+    norms, nearest = right.square().sum(1), []
+    with _full_precision():
+        for start in range(0, len(features), _ROWS):
+            part = torch.from_numpy(features[start : start + _ROWS].astype(np.float64)).to(device)
+            value = torch.addmm(norms, (part - centre).float(), right.T, alpha=-2)
+            # Products in float32 may confuse what is nearly tied: the first few are measured again.
+            near = value.topk(min(len(others), _NEAR), largest=False).indices
+            nearest.append((given[near] - part[:, None]).square_().sum(-1).amin(1).cpu().numpy())
+    return np.concatenate(nearest) if nearest else np.empty(0)
+
+
+def default_device() -> torch.device:
+    """The first GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Products of matrices in whole float32, whatever the program allows elsewhere: error bounds count on it."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _in_a_group() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def _gathered(share: NDArray, bounds: list[int]) -> NDArray:
+    """The shares of all processes, one after the other."""
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    sizes = np.diff(bounds)
+    mine = torch.zeros((int(sizes.max()), *share.shape[1:]), dtype=torch.from_numpy(share).dtype, device=device)
+    mine[: len(share)] = torch.from_numpy(share)
+    shares = [torch.empty_like(mine) for _ in sizes]
+    distributed.all_gather(shares, mine)
+    return np.concatenate([part[:size].cpu().numpy() for part, size in zip(shares, sizes.tolist(), strict=True)])

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
 from clustering.density import cluster_precomputed, cluster_rows
-from clustering.jaccard import below, plain_jaccard
-from clustering.radius import automatic_eps
+from clustering.jaccard import upper_jaccard
+from clustering.neighbours import Method
+from clustering.quality import silhouette
+from clustering.radius import automatic_eps, clearest_eps
 from clustering.source import add_source, source_offsets
+from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,12 @@ class PseudoLabels:
     Attributes:
         labels: [N] int64, 0 to clusters - 1, or -1 for noise.
         eps: the radius that was used; freeze it for later rounds.
+        silhouette: of a sample, in feature space (`clustering.quality.silhouette`); NaN below two clusters.
     """
 
     labels: NDArray[np.int64]
     eps: float
+    silhouette: float = float("nan")
 
     @property
     def clusters(self) -> int:
@@ -45,45 +50,64 @@ def assign_pseudo_labels(
     source_weight: float = 0.0,
     k1: int = 20,
     k2: int = 6,
-    eps: float | Literal["auto"] = "auto",
+    eps: float | Literal["auto", "clearest"] = "auto",
     min_samples: int = 4,
     metric: Literal["precomputed", "rows"] = "precomputed",
+    knn: Method = "exact",
+    device: torch.device | str | None = None,
 ) -> PseudoLabels:
     """Cluster features by DBSCAN over their k-reciprocal Jaccard distance.
 
     Args:
         features: [N, D].
         source, source_weight, k1, k2: as in `jaccard_distance`.
-        eps: radius, or "auto" for the mean of the smallest 1 % of all distances (as published).
+        eps: radius; "auto" for the mean of the smallest 1 % of all distances (as published); or "clearest" for that of
+            0.2, 0.25, ... 0.8 whose clusters have the highest silhouette, as in `clearest_eps`.
         min_samples: points within eps, itself included, that make a point a core point.
         metric: "precomputed" takes eps as a Jaccard distance, which is what the field means; "rows" as the
             Euclidean distance between two rows of the distance matrix, which is what the release computes.
+        knn, device: how and where neighbours are searched, as in `find_neighbours`.
 
     Raises:
-        ValueError: as `jaccard_distance`, an eps that is not positive, or an unknown metric.
+        UserError: as `jaccard_distance`, an eps that is not positive, an unknown metric or rule, or an eps that takes
+            in more pairs without a common neighbour than memory should hold.
     """
-    if eps != "auto" and not eps > 0:
-        raise ValueError(f"eps must be positive or 'auto', not {eps}")
+    if eps not in ("auto", "clearest") and not (isinstance(eps, float | int) and 0 < eps < np.inf):
+        raise UserError(f"eps must be positive, 'auto' or 'clearest', not {eps}")
     if metric not in ("precomputed", "rows"):
-        raise ValueError(f"metric must be 'precomputed' or 'rows', not {metric!r}")
+        raise UserError(f"metric must be 'precomputed' or 'rows', not {metric!r}")
+    if eps == "clearest" and metric == "rows":
+        raise UserError("eps 'clearest' is a Jaccard distance: it needs the metric 'precomputed'")
+    if min_samples < 1:
+        raise UserError(f"min_samples must be at least 1, not {min_samples}")
+    if source_weight and not 0 <= source_weight < 1:
+        raise UserError(f"source_weight must be in [0, 1), not {source_weight}")
     weight = source_weight if source is not None else 0.0
-    jaccard = plain_jaccard(features, k1=k1, k2=k2)
-    offsets = source_offsets(features, source) if weight and source is not None else np.zeros(len(features))
-    if eps == "auto":
-        eps = automatic_eps(_with_source(jaccard, offsets, weight, 0.0), offsets=offsets, weight=weight)
-    if metric == "rows":
-        similarity = jaccard.copy()
-        similarity.data = 1 - similarity.data
-        labels = cluster_rows(similarity, offsets, weight, eps=eps, min_samples=min_samples)
+    # Pairs beyond a known radius are not even stored; other rules need all that are not 1 apart.
+    kept = _beyond(eps) / (1 - weight) if not isinstance(eps, str) and metric == "precomputed" else np.inf
+    pairs = upper_jaccard(features, k1=k1, k2=k2, max_distance=kept, knn=knn, device=device)
+    offsets = np.zeros(len(features))
+    if weight and source is not None:
+        offsets = source_offsets(features, source, device=device)
+
+    def labels_at(radius: float) -> NDArray[np.int64]:
+        if not weight and radius >= 1:  # no pair is farther apart
+            return np.full(len(features), 0 if len(features) >= min_samples else -1)
+        near = add_source(pairs, offsets, weight, _beyond(radius))
+        return cluster_precomputed(near, eps=radius, min_samples=min_samples)
+
+    if eps == "clearest":
+        eps, labels = clearest_eps(pairs, labels_at)
     else:
-        # DBSCAN's ball is closed: keep what is exactly eps away.
-        reach = np.nextafter(eps, np.inf)
-        distance = below(_with_source(jaccard, offsets, weight, reach), reach)
-        labels = cluster_precomputed(distance, eps=eps, min_samples=min_samples)
-    return PseudoLabels(labels=labels, eps=float(eps))
+        if eps == "auto":
+            eps = automatic_eps(add_source(pairs, offsets, weight, 0.0), offsets=offsets, weight=weight)
+        if metric == "rows":
+            labels = cluster_rows(pairs, offsets, weight, eps=eps, min_samples=min_samples)
+        else:
+            labels = labels_at(eps)
+    return PseudoLabels(labels, float(eps), silhouette(features, labels))
 
 
-def _with_source(
-    jaccard: sparse.csr_matrix, offsets: NDArray[np.float64], weight: float, max_distance: float
-) -> sparse.csr_matrix:
-    return add_source(jaccard, offsets, weight, max_distance) if weight else jaccard
+def _beyond(radius: float) -> float:
+    """The bound below which all distances up to `radius` are: DBSCAN's ball is closed."""
+    return float(np.nextafter(radius, np.inf))

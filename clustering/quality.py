@@ -5,32 +5,107 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics.cluster import pair_confusion_matrix
+
+_CELLS = 2**22  # distances held at once
 
 
-def label_quality(labels: NDArray[np.int64], person_ids: NDArray[np.int64] | None = None) -> dict[str, float]:
-    """Count clusters, and compare them with the true persons where these are known.
+def label_quality(
+    labels: NDArray[np.int64],
+    person_ids: NDArray[np.int64] | None = None,
+    *,
+    previous: NDArray[np.int64] | None = None,
+    silhouette: float | None = None,
+) -> dict[str, float]:
+    """Count clusters, and compare them with the round before, and with the true persons where these are known.
 
     Args:
         labels: [N], -1 is noise. To be compared, every noise image is a cluster of its own: dropping the hard images
             must not look like knowing them.
         person_ids: [N], or None.
+        previous: [N], labels of the round before, or None.
+        silhouette: as `silhouette` gives it, or None.
 
     Returns:
-        `clusters`, `noise`, `largest` and `mean_size`, and with ids `ari` (adjusted Rand index) and `nmi` in [0, 1].
+        `clusters`, `noise`, `largest`, `mean_size` and `median_size`; `silhouette` if given; with labels of the round
+        before `ari_before` (adjusted Rand index); with ids `ari`, `nmi`, `precision`, `recall` and `f` of the pairs of
+        images that share a cluster, and `purity` (share of images whose person is the commonest of their cluster), all
+        at most 1.
     """
     sizes = np.bincount(labels[labels >= 0])
-    noise = labels < 0
     quality: dict[str, float] = {
         "clusters": len(sizes),
-        "noise": int(noise.sum()),
+        "noise": int((labels < 0).sum()),
         "largest": int(sizes.max(initial=0)),
         "mean_size": round(float(sizes.mean()), 2) if len(sizes) else 0.0,
+        "median_size": float(np.median(sizes)) if len(sizes) else 0.0,
     }
+    if silhouette is not None and np.isfinite(silhouette):
+        quality["silhouette"] = silhouette
+    if previous is not None:
+        quality["ari_before"] = float(adjusted_rand_score(_apart(previous), _apart(labels)))
     if person_ids is not None:
-        apart = np.where(noise, len(sizes) + np.cumsum(noise), labels)
-        quality["ari"] = float(adjusted_rand_score(person_ids, apart))
-        quality["nmi"] = float(normalized_mutual_info_score(person_ids, apart))
+        quality |= _agreement(_apart(labels), person_ids)
     return quality
+
+
+def _apart(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Labels in which every noise image is a cluster of its own."""
+    noise = labels < 0
+    return np.where(noise, labels.max(initial=-1) + np.cumsum(noise), labels)
+
+
+def _agreement(clusters: NDArray[np.int64], person_ids: NDArray[np.int64]) -> dict[str, float]:
+    (_, wrong), (missed, right) = pair_confusion_matrix(person_ids, clusters).astype(float)
+    precision = right / (right + wrong) if right + wrong else 0.0
+    recall = right / (right + missed) if right + missed else 0.0
+    pairs, counts = np.unique(np.stack([clusters, person_ids]), axis=1, return_counts=True)
+    commonest = np.zeros(int(clusters.max(initial=-1)) + 1, np.int64)
+    np.maximum.at(commonest, pairs[0], counts)
+    return {
+        "ari": float(adjusted_rand_score(person_ids, clusters)),
+        "nmi": float(normalized_mutual_info_score(person_ids, clusters)),
+        "precision": precision,
+        "recall": recall,
+        "f": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
+        "purity": float(commonest.sum() / len(clusters)) if len(clusters) else 0.0,
+    }
+
+
+def silhouette(features: NDArray, labels: NDArray[np.int64], *, sample: int = 1000, seed: int = 0) -> float:
+    """Mean silhouette (Rousseeuw 1987) of a sample of the clustered images, in Euclidean distance between features.
+
+    Each image of the sample is compared with all images of all clusters; noise is left out, and an image that is a
+    cluster by itself counts as 0.
+
+    Returns:
+        From -1 to 1; NaN where there are fewer than two clusters.
+    """
+    inside = np.flatnonzero(labels >= 0)
+    order = inside[np.argsort(labels[inside], kind="stable")]
+    _, first, size = np.unique(labels[order], return_index=True, return_counts=True)
+    if len(size) < 2:
+        return float("nan")
+    chosen = np.sort(np.random.default_rng(seed).choice(len(order), min(sample, len(order)), replace=False))
+    own = np.searchsorted(first, chosen, side="right") - 1
+    points = features[order].astype(np.float32)
+    points -= points.mean(axis=0)
+    norms = np.einsum("nd,nd->n", points, points)
+    total = 0.0
+    for start in range(0, len(chosen), step := max(1, _CELLS // len(order))):
+        one, cluster = chosen[start : start + step], own[start : start + step]
+        square = norms[one, None] + norms[None] - 2 * points[one] @ points.T
+        square[np.arange(len(one)), one] = 0  # a point is at no distance from itself, whatever rounding says
+        sums = np.add.reduceat(np.sqrt(np.maximum(square, 0)), first, axis=1)
+        row = np.arange(len(one))
+        inner = sums[row, cluster] / np.maximum(size[cluster] - 1, 1)
+        sums /= size
+        sums[row, cluster] = np.inf
+        outer = sums.min(axis=1)
+        larger = np.maximum(inner, outer)
+        value = np.divide(outer - inner, larger, out=np.zeros_like(larger), where=larger > 0)
+        total += float(value[size[cluster] > 1].sum())
+    return total / len(chosen)
 
 
 def describe_quality(quality: dict[str, float]) -> str:

@@ -65,10 +65,11 @@ class Model(Section):
 class Cluster(Section):
     k1: Count
     k2: Count
-    eps: Positive | Literal["auto"]
+    eps: Positive | Literal["auto", "clearest"]
     freeze_eps: bool
     min_samples: Count
     metric: Literal["precomputed", "rows"]
+    knn: Literal["exact", "ivf"]
     source_name: DataName | None
     source_root: str | None
     source_weight: Annotated[float, Field(ge=0, lt=1)]

@@ -46,7 +46,10 @@ def training_curves(log: Path) -> list[Curve]:
         Curve("Losses", "epoch", "mean of the epoch", _over_epochs(epochs, ("loss", "itc", "itm", "id"))),
         Curve("Validation", "epoch", "percent", _over_epochs(checks, ("R1", "R10", "mAP"))),
         Curve("Pseudo-labels", "round", "count", _over_rounds(labels, ("clusters", "noise"))),
-        Curve("Agreement with the true persons", "round", "index", _over_rounds(labels, ("ari", "nmi"))),
+        Curve("Images of a cluster", "round", "count", _over_rounds(labels, ("mean_size", "median_size"))),
+        Curve("Clusters by themselves", "round", "index", _over_rounds(labels, ("silhouette", "ari_before"))),
+        Curve("Agreement with the true persons", "round", "index", _over_rounds(labels, ("ari", "nmi", "purity"))),
+        Curve("Pairs that share a person", "round", "share", _over_rounds(labels, ("precision", "recall", "f"))),
     ]
     return [curve for curve in curves if curve.lines]
 

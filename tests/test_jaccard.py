@@ -12,6 +12,7 @@ from clustering.jaccard import jaccard_distance
 from clustering.neighbours import nearest_neighbours
 from clustering.source import source_offsets
 from tests.fixtures import arrays
+from utils.errors import UserError
 
 Dense = NDArray[np.float64]
 
@@ -162,8 +163,8 @@ def test_a_handful_of_points_is_no_error(count: int) -> None:
 @pytest.mark.parametrize(
     ("features", "options", "message"),
     [
-        (np.ones(4), {}, "must be a matrix of floats"),
-        (np.ones((4, 2), int), {}, "must be a matrix of floats"),
+        (np.ones(4), {}, r"must be a matrix \[N, D\] of floats"),
+        (np.ones((4, 2), int), {}, r"must be a matrix \[N, D\] of floats"),
         (np.array([[0.0], [np.nan], [np.inf]]), {}, "not finite in rows 1, 2"),
         (np.eye(3), {"k1": 0}, "k1 and k2 must be at least 1"),
         (np.eye(3), {"k2": 0}, "k1 and k2 must be at least 1"),
@@ -173,5 +174,5 @@ def test_a_handful_of_points_is_no_error(count: int) -> None:
 )
 def test_impossible_arguments_are_refused(features: NDArray, options: dict, message: str) -> None:
     """Each wrong argument is named."""
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         jaccard_distance(features, **options)

@@ -18,6 +18,7 @@ from clustering.quality import describe_quality, label_quality
 from clustering.radius import automatic_eps
 from tests.fixtures import arrays
 from tests.test_jaccard import blobs, dense_jaccard, dense_source
+from utils.errors import UserError
 
 Labels = NDArray[np.int64]
 
@@ -114,7 +115,7 @@ def test_radius_of_any_share_counts_pairs_that_are_not_stored(share: float, weig
     jaccard = np.where(random.random((40, 40)) < 0.3, random.uniform(0.1, 0.9, (40, 40)), 1.0)
     jaccard = np.triu(jaccard, 1) + np.triu(jaccard, 1).T
     dense = (1 - weight) * jaccard + weight * (offsets[:, None] + offsets[None])
-    stored = sparse.csr_matrix(np.where((jaccard < 1) & (jaccard > 0), dense, 0))
+    stored = sparse.csr_matrix(np.triu(np.where(jaccard < 1, dense, 0), 1))
     upper = np.sort(dense[np.triu_indices(40, 1)])
     expected = upper[: round(share * len(upper))].mean()
     assert automatic_eps(stored, offsets=offsets, weight=weight, share=share) == pytest.approx(expected, abs=1e-9)
@@ -148,9 +149,9 @@ def test_no_points_have_no_labels() -> None:
 @pytest.mark.parametrize("eps", [0, -0.5])
 def test_a_radius_that_is_not_positive_is_refused(eps: float) -> None:
     """So is an unknown metric."""
-    with pytest.raises(ValueError, match="eps must be positive or 'auto'"):
+    with pytest.raises(UserError, match="eps must be positive, 'auto' or 'clearest'"):
         assign_pseudo_labels(np.eye(5), eps=eps)
-    with pytest.raises(ValueError, match="metric must be"):
+    with pytest.raises(UserError, match="metric must be"):
         assign_pseudo_labels(np.eye(5), metric="cosine")  # type: ignore[arg-type]
 
 
@@ -181,5 +182,5 @@ def test_dropping_the_hard_images_does_not_look_like_knowing_them() -> None:
 def test_quality_without_person_ids_counts_alone() -> None:
     """Where nobody knows who is who, no index is made up; all noise is no error."""
     quality = label_quality(np.array([-1, -1]))
-    assert quality == {"clusters": 0, "noise": 2, "largest": 0, "mean_size": 0.0}
+    assert quality == {"clusters": 0, "noise": 2, "largest": 0, "mean_size": 0.0, "median_size": 0.0}
     assert describe_quality(quality) == "0 clusters, 2 noise"

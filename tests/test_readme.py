@@ -24,8 +24,9 @@ def test_a_command_can_be_given(command: str) -> None:
     """Its script is there, its config loads, and its keys are known."""
     program, script, *rest = command.split()
     assert program in {"bash", "python"}
-    if script == "-m":
-        script = f"{rest.pop(0).replace('.', '/')}.py"
+    if script == "-m":  # a module, or a package that can be run
+        script = rest.pop(0).replace(".", "/")
+        script += "/__main__.py" if (ROOT / script).is_dir() else ".py"
     assert (ROOT / script).is_file()
     configs = [word for word in rest if word.startswith("configs/")]
     keys = [word for word in rest if re.match(r"[a-z_]+\.[a-z_]+=", word)]

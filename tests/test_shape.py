@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = [{"configs"}, {"captioning", "training", "retrieval", "clustering"}, {"models", "data"}, {"utils"}]
 PACKAGES = set().union(*LEVELS)
-TOOLS = {"ruff", "mypy", "pytest", "jsonschema"}
+TOOLS = {"ruff", "mypy", "pytest", "jsonschema", "hypothesis"}
 IMPORT_NAMES = {"scikit-learn": "sklearn", "faiss-gpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
 
 
@@ -93,8 +93,8 @@ def test_no_two_packages_import_each_other() -> None:
 
 
 def test_no_code_imports_tests() -> None:
-    """What ships does not need what checks it."""
-    assert [name_of(path) for path in CODE if "tests" in packages(path)] == []
+    """What ships does not need what checks or measures it."""
+    assert [name_of(path) for path in CODE if {"tests", "benchmarks"} & packages(path)] == []
 
 
 @pytest.mark.parametrize("path", sources(tests=True), ids=name_of)

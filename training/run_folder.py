@@ -140,18 +140,21 @@ class RunFolder:
             model.load_state_dict(kept, strict=False)
         return model
 
-    def save_labels(self, round_number: int, labels: NDArray[np.int64], *, eps: float, names: Sequence[str]) -> None:
+    def save_labels(
+        self, round_number: int, labels: NDArray[np.int64], *, eps: float, silhouette: float, names: Sequence[str]
+    ) -> None:
         """Write a round's pseudo-labels, with the images that they belong to."""
         with written_aside(self.path / f"pseudo_labels_{round_number}.npz") as aside, aside.open("wb") as file:
-            np.savez_compressed(file, labels=labels, eps=np.float64(eps), names=np.array(names))
+            np.savez_compressed(file, labels=labels, eps=eps, silhouette=silhouette, names=np.array(names))
 
-    def load_labels(self, round_number: int) -> tuple[NDArray[np.int64], float] | None:
-        """A round's pseudo-labels and eps, or None where it has not been clustered yet."""
+    def load_labels(self, round_number: int) -> tuple[NDArray[np.int64], float, float] | None:
+        """A round's pseudo-labels, eps and silhouette, or None where it has not been clustered yet."""
         path = self.path / f"pseudo_labels_{round_number}.npz"
         if not path.exists():
             return None
         with np.load(path, allow_pickle=False) as content:
-            return content["labels"], float(content["eps"])
+            silhouette = float(content["silhouette"]) if "silhouette" in content else float("nan")
+            return content["labels"], float(content["eps"]), silhouette
 
 
 def fingerprint(parts: Sequence[str]) -> str:
