@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from clustering import inverted, search
-from clustering.__main__ import main
 from clustering.neighbours import find_neighbours, nearest_other
-from clustering.pseudo_labels import assign_pseudo_labels
 from clustering.search import Points, nearest_and_farthest
 from utils.errors import UserError
 
@@ -129,28 +123,3 @@ def test_ivf_is_for_many_points(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked
     with pytest.raises(UserError, match="knn must be 'exact' or 'ivf', not 'hnsw'"):
         find_neighbours(SETS["flat"], 5, method="hnsw")  # type: ignore[arg-type]
-
-
-def test_two_processes_share_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each searches for its half; the first writes the labels that one process finds, the other says nothing."""
-    np.save(tmp_path / "features.npy", PEOPLE)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [str(tmp_path / "features.npy"), "--eps", "0.5", "--device", "cpu", "--out", str(tmp_path / "two.npy")]
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "clustering", *command],
-        cwd=REPOSITORY,
-        env=os.environ | group | {"RANK": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as second:
-        for name, value in (group | {"RANK": "0"}).items():
-            monkeypatch.setenv(name, value)
-        main(command)
-        assert second.communicate(timeout=100)[0] == ""
-        assert second.returncode == 0
-    alone = assign_pseudo_labels(PEOPLE, eps=0.5).labels
-    assert alone.max() > 1
-    assert np.array_equal(np.load(tmp_path / "two.npy"), alone)
