@@ -6,73 +6,86 @@ import utils.interrupts  # noqa: F401 - before what takes long to load
 
 # isort: split
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from captioning.backends import CAPTIONERS, REWRITERS
-from captioning.generate import describe_images, outdated, rewrite_queries
-from captioning.journal import Journal
+from captioning.backends import CAPTIONERS, REWRITERS, services
+from captioning.conclusion import begin_restart, conclude, end_restart, open_journal
+from captioning.generate import describing, rewriting
+from captioning.options import add_options, read_options, restarting
+from captioning.plan import read_answers
 from configs.load import add_config_arguments, load_config
 from data.captions import TestTexts, check_same_data, read_test_texts, test_file, write_test_texts
 from data.readers import READERS, of_split
-from utils.errors import UserError, run_script
+from utils.errors import run_script
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
+    add_options(parser)
     arguments = parser.parse_args(argv)
+    options = read_options(arguments)
     config = load_config(arguments.config, arguments.overrides)
+    for_images, for_queries = services(config.captioner.model_dump(), config.run.device)
+    captioner = CAPTIONERS[config.captioner.backend](for_images)
+    rewriter = REWRITERS[config.captioner.rewriter](for_queries)
 
     every = READERS[config.data.name](Path(config.data.root))
     if config.data.name == "custom" and not any(record.split == "test" for record in every):
         print(f"{config.data.root} has no test split: there is nothing to describe or rewrite")
-        return
+        return 0
     records = of_split(every, "test", source=config.data.root)
     file = test_file(Path(config.captions.dir), config.data.name)
     texts = read_test_texts(file) if file.exists() else {}
     check_same_data(texts, records, file)
+    if options.restart and not options.dry_run:
+        begin_restart(file)
+    if options.restart or restarting(file):
+        texts = {}  # until all is asked anew
 
     # What is there stays, whoever wrote it; only what is missing, or is of another photograph, is asked for.
-    journal_file = file.with_suffix(".journal.jsonl")
     captions = {name: own.caption for name, own in texts.items() if own.caption}
-    for name in outdated(records, captions, journal_file):
-        del captions[name]
     rewrites = {
-        (record.name, query): own.rewrite_of(query, number)
+        (record.name, query): texts[record.name].rewrite_of(query, number) if record.name in texts else None
         for record in records
-        if (own := texts.get(record.name))
         for number, query in enumerate(record.captions)
     }
-    undescribed = [record for record in records if record.name not in captions]
-    unwritten = [query for record in records for query in record.captions if not rewrites.get((record.name, query))]
-    if not undescribed and not unwritten:
-        print(f"{file}: all {len(records)} test images have captions, and all their queries rewrites")
-        return
-    captioner = CAPTIONERS[config.captioner.backend](config.captioner.concurrency)
-    rewriter = REWRITERS[config.captioner.rewriter](config.captioner.concurrency)
-    with Journal(journal_file) as journal:
-        described = describe_images(captioner, undescribed, journal)
-        rewritten = rewrite_queries(rewriter, unwritten, journal)
-
-    for name, answer in described.items():
-        if answer.text is None:
-            raise UserError(f"test image {name}: {answer.problem}: every gallery image counts, so mend or replace it")
-        captions[name] = answer.text
-    failed = [query for query, answer in rewritten.items() if answer.text is None]
-    if failed:
+    unwritten = {query for (_, query), text in rewrites.items() if not text}
+    written = {query: text for (_, query), text in rewrites.items() if text and query not in unwritten}
+    errands = [
+        describing(captioner, for_images, records, captions),
+        rewriting(rewriter, for_queries, [query for _, query in rewrites], written),
+    ]
+    past = read_answers(file, options)
+    for errand in errands:
+        errand.look(past, options)
+    if options.dry_run:
+        for errand in errands:
+            print(f"{file}: {errand.estimate(past, options)}")
+        return 0
+    if all(errand.plan.finished for errand in errands):
+        by_others = [errand.plan.by_others(errand.name) for errand in errands]
         print(
-            f"{len(failed)} queries could not be rewritten and stay as they are, first {failed[0]!r}", file=sys.stderr
+            f"{file}: all {len(records)} test images have captions{by_others[0]}, "
+            f"and all their queries rewrites{by_others[1]}"
         )
-    for record in records:
-        own_rewrites = [rewrites.get((record.name, query)) or rewritten[query].text for query in record.captions]
-        texts[record.name] = TestTexts(captions[record.name], tuple(own_rewrites), record.captions)
-    write_test_texts(file, records, texts)
-    print(
-        f"{file}: {len(described)} captions by {captioner.name}, {len(rewritten) - len(failed)} rewrites of "
-        f"{len(rewritten)} queries by {rewriter.name}"
-    )
+        return 0
+    with open_journal(file, options) as journal:
+        for errand in errands:
+            errand.run(journal, past, options)
+
+    if not options.shard:
+        described, reworded = (errand.plan.kept | errand.made for errand in errands)
+        for record in records:
+            own = tuple(rewrites[record.name, query] or reworded.get(query) for query in record.captions)
+            if record.name in described or any(own):
+                texts[record.name] = TestTexts(described.get(record.name), own, record.captions)
+        write_test_texts(file, records, texts)
+        end_restart(file)
+    for errand in errands:
+        print(f"{journal.path if options.shard else file}: {errand.summary()}")
+    return conclude(errands, options, "gen_test_data.py", argv)
 
 
 if __name__ == "__main__":

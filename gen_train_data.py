@@ -6,51 +6,58 @@ import utils.interrupts  # noqa: F401 - before what takes long to load
 
 # isort: split
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from captioning.backends import CAPTIONERS
-from captioning.generate import describe_images, outdated
-from captioning.journal import Journal
+from captioning.backends import CAPTIONERS, services
+from captioning.conclusion import begin_restart, conclude, end_restart, open_journal
+from captioning.generate import describing
+from captioning.options import add_options, read_options, restarting
+from captioning.plan import read_answers
 from configs.load import add_config_arguments, load_config
 from data.captions import check_same_data, read_train_captions, train_file, write_train_captions
 from data.readers import READERS, of_split
 from utils.errors import run_script
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
+    add_options(parser)
     arguments = parser.parse_args(argv)
+    options = read_options(arguments)
     config = load_config(arguments.config, arguments.overrides)
+    service, _ = services(config.captioner.model_dump(), config.run.device)
+    captioner = CAPTIONERS[config.captioner.backend](service)
 
     records = READERS[config.data.name](Path(config.data.root))
     records = of_split(records, "train", source=config.data.root)
     file = train_file(Path(config.captions.dir), config.data.name)
     captions = read_train_captions(file) if file.exists() else {}
     check_same_data(captions, records, file)
+    if options.restart and not options.dry_run:
+        begin_restart(file)
+    if options.restart or restarting(file):
+        captions = {}  # until all is asked anew
 
     # Captions that are there stay, whoever made them; only what is missing, or is of another photograph, is asked for.
-    journal_file = file.with_suffix(".journal.jsonl")
-    texts = {name: text for name, text in captions.items() if text}
-    for name in outdated(records, texts, journal_file):
-        del texts[name]
-    missing = [record for record in records if record.name not in texts]
-    if not missing:
-        print(f"{file}: all {len(records)} training images have captions")
-        return
-    captioner = CAPTIONERS[config.captioner.backend](config.captioner.concurrency)
-    with Journal(journal_file) as journal:
-        answers = describe_images(captioner, missing, journal)
-    for name, answer in answers.items():
-        if answer.text is None:
-            print(f"no caption for {name}: {answer.problem}", file=sys.stderr)
+    errand = describing(captioner, service, records, {name: text for name, text in captions.items() if text})
+    past = read_answers(file, options)
+    errand.look(past, options)
+    if options.dry_run:
+        print(f"{file}: {errand.estimate(past, options)}")
+        return 0
+    if errand.plan.finished:
+        print(f"{file}: all {len(records)} training images have captions{errand.plan.by_others(captioner.name)}")
+        return 0
+    with open_journal(file, options) as journal:
+        errand.run(journal, past, options)
 
-    made = {name: answer.text for name, answer in answers.items() if answer.text is not None}
-    write_train_captions(file, records, texts | made)
-    failed = len(answers) - len(made)
-    print(f"{file}: {len(made)} captions by {captioner.name}" + (f", {failed} images failed" if failed else ""))
+    if not options.shard:
+        write_train_captions(file, records, errand.plan.kept | errand.made)
+        end_restart(file)
+    print(f"{journal.path if options.shard else file}: {errand.summary()}")
+    return conclude([errand], options, "gen_train_data.py", argv)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import utils.interrupts  # noqa: F401 - before what takes long to load
 
 # isort: split
 import argparse
+import signal
+import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -34,22 +36,34 @@ from retrieval.validation import validate
 from training.batches import pseudo_labelled_batches
 from training.epoch import train_epoch
 from training.features import fused_features
+from training.keeper import NONE_YET, Keeper
 from training.run_folder import RunFolder, fingerprint
 from training.schedule import build_optimizer, derived_seed, learning_rates
 from training.training_pairs import load_training_pairs
 from utils.device import pick_device
 from utils.errors import UserError, run_script
+from utils.interrupts import ADVICE, Patient, ending_well
 
 WARM_UP = -1  # the round before the first clustering
-NONE_YET = -1.0  # below every figure
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    with ending_well():
+        return train_rounds(argv)
+
+
+def train_rounds(argv: Sequence[str] | None) -> int:
+    """The whole run; the exit status is 0 also where it was told to end and saved what it had."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
     arguments = parser.parse_args(argv)
     config = load_config(arguments.config, arguments.overrides)
     train = config.train
+    if train.images_per_identity and train.batch_size % train.images_per_identity:
+        raise UserError(
+            f"train.batch_size={train.batch_size} is no multiple of train.images_per_identity="
+            f"{train.images_per_identity}"
+        )
     device = pick_device(config.run.device)
     # On the CPU the same seed gives the same bits, however many threads add up the gradients of shared negatives.
     torch.use_deterministic_algorithms(device.type == "cpu")
@@ -134,13 +148,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         torch.manual_seed(derived_seed(train.seed, 1, round_number + 1))
         model.set_classes(labelled.clusters)
         optimizer = build_optimizer(model, lr=lr, weight_decay=train.weight_decay, beta2=train.beta2)
-        best_of_round = NONE_YET
-        if resumed:
-            model.load_state_dict(resumed["model"])
-            optimizer.load_state_dict(resumed["memory"]["optimizer"])
-            best_of_round = resumed["memory"]["best_of_round"]
+        keeper = Keeper(
+            run,
+            model,
+            optimizer,
+            round_number=round_number,
+            eps=eps,
+            best=best,
+            config=config.model_dump(),
+            minutes=train.save_minutes,
+            resumed=resumed,
+            name=config.eval.select_by,
+        )
 
-        for epoch in range(resumed["epoch"] if resumed else 0, epochs):
+        for epoch in range(keeper.epoch, epochs):
             start = time.monotonic()
             seed = derived_seed(train.seed, 2, round_number + 1, epoch)
             batches = pseudo_labelled_batches(
@@ -153,28 +174,39 @@ def main(argv: Sequence[str] | None = None) -> None:
                 workers=train.workers,
                 seed=seed,
                 opener=opener,
+                # The warm-up's classes are captions, of which each must meet others.
+                each=None if round_number == WARM_UP else train.images_per_identity,
+                first=keeper.midway.step if keeper.midway else 0,
             )
-            rates = learning_rates(lr, epoch=epoch, epochs=epochs, steps=len(batches), ramp_steps=train.ramp_steps)
+            steps = len(batches) + (keeper.midway.step if keeper.midway else 0)
+            rates = learning_rates(lr, epoch=epoch, epochs=epochs, steps=steps, ramp_steps=train.ramp_steps)
             torch.manual_seed(seed)
-            losses = train_epoch(
-                model,
-                tokenizer,
-                optimizer,
-                batches,
-                torch.from_numpy(labelled.labels).to(device),
-                learning_rates=rates,
-                # Before image and text are aligned, the hardest negatives teach a random head nothing.
-                matching=round_number != WARM_UP,
-                clip_norm=train.clip_norm,
-                log_every=train.log_every,
-                on_step=partial(run.log, "step", round=round_number, epoch=epoch),
-                desc=f"{name}, epoch {epoch}",
-            )
+            with Patient("stopping after this step, and saving") as patient:
+                losses = train_epoch(
+                    model,
+                    tokenizer,
+                    optimizer,
+                    batches,
+                    torch.from_numpy(labelled.labels).to(device),
+                    learning_rates=rates,
+                    # Before image and text are aligned, the hardest negatives teach a random head nothing.
+                    matching=round_number != WARM_UP,
+                    clip_norm=train.clip_norm,
+                    log_every=train.log_every,
+                    on_step=partial(run.log, "step", round=round_number, epoch=epoch),
+                    midway=keeper.midway,
+                    after_step=partial(keeper.after_step, patient),
+                    desc=f"{name}, epoch {epoch}",
+                )
+            if losses is None:
+                if patient.stopping == signal.SIGINT:
+                    raise KeyboardInterrupt
+                print(ADVICE, file=sys.stderr)
+                return 0
             seconds = time.monotonic() - start
             speed = len(batches) * train.batch_size / seconds
-            run.log(
-                "epoch", round=round_number, epoch=epoch, lr=rates[-1], seconds=seconds, images_per_s=speed, **losses
-            )
+            done = {"round": round_number, "epoch": epoch}
+            run.log("epoch", **done, lr=rates[-1], seconds=seconds, images_per_s=speed, **losses)
             line = f"{name}, epoch {epoch}: loss {losses['loss']:.3f}, {speed:.0f} images/s"
 
             figures: dict[str, float] = {}
@@ -192,24 +224,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 line += f", {config.eval.select} R1 {figures['R1']:.1f}, mAP {figures['mAP']:.1f}"
             print(line, flush=True)
 
-            # Without a split that chooses, every epoch is better than the one before.
-            figure = figures.get(config.eval.select_by, best + 1)
-            is_best, is_best_of_round = figure > best, figure > best_of_round
-            best, best_of_round = max(best, figure), max(best_of_round, figure)
-            run.save_epoch(
-                {
-                    "model": model.state_dict(),
-                    "sizes": model.sizes.to_dict(),
-                    "round": round_number,
-                    "epoch": epoch + 1,
-                    "validation": figures,
-                    "config": config.model_dump(),
-                },
-                {"optimizer": optimizer.state_dict(), "best": best, "best_of_round": best_of_round, "eps": eps},
-                best=is_best,
-                best_of_round=is_best_of_round,
-            )
+            keeper.after_epoch(figures)
+        best = keeper.best
     print(f"trained: {run.path / 'best.pth'}")
+    return 0
 
 
 def initial_model(config: Config, tokenizer: BertTokenizer) -> TSN:

@@ -1,1 +1,1 @@
-"""Measurements of what is claimed to be fast."""
+"""Measurements that are run by hand, of parts that no test can judge by right and wrong alone."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+NOTHING = "says nothing that the template holds"  # the problem of a query that no rewriter can do anything with
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,15 @@ class Answer:
     reply_tokens: int = 0
     seconds: float = 0.0
 
+    @property
+    def settled(self) -> bool:
+        """Whether asking again is pointless: there is a text, or it is known that there can be none."""
+        return self.text is not None or self.problem == NOTHING
+
+
+Arriving = Generator[tuple[int, Answer], None, None]
+"""Answers as they come: (position of the question, answer). Closing it drops what has not come yet."""
+
 
 class ImageCaptioner(Protocol):
     """Describes photographs in the style template.
@@ -37,7 +48,7 @@ class ImageCaptioner(Protocol):
 
     name: str
 
-    def describe(self, images: Sequence[Path]) -> Iterator[tuple[int, Answer]]:
+    def describe(self, images: Sequence[Path]) -> Arriving:
         """Yield `(position in images, answer)` as answers arrive, in any order, each position once.
 
         A back end batches and runs requests side by side as it likes. One image that fails is an `Answer` with a
@@ -51,6 +62,6 @@ class QueryRewriter(Protocol):
 
     name: str
 
-    def rewrite(self, queries: Sequence[str]) -> Iterator[tuple[int, Answer]]:
+    def rewrite(self, queries: Sequence[str]) -> Arriving:
         """Yield `(position in queries, answer)` as answers arrive, in any order, each position once."""
         ...

@@ -17,6 +17,10 @@ def _invert(groups: dict[str, str]) -> dict[str, str]:
     }
 
 
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
 COLOURS = _invert(
     {
         "black": "jet-black",
@@ -41,10 +45,10 @@ COLOURS = _invert(
 PATTERNS = _invert(
     {
         "striped": "stripes, stripe, stripy, pinstriped",
-        "checked": "plaid, checkered, checkers, tartan, flannel",
+        "checked": "plaid, checkered, chequered, checkers, tartan, flannel, gingham",
         "floral": "flowered, flowery",
         "patterned": "multicolored, multicoloured, multi-colored, multi-coloured, multicolor, colorful, colourful, "
-        "print, printed, camouflage, camo, dotted, polka-dot, tie-dye",
+        "print, printed, camouflage, camo, dotted, dots, spotted, spots, polka-dot, tie-dye, tie-dyed",
     }
 )
 SHADES = _invert({"dark": "deep", "light": "pale, lightish"})
@@ -89,8 +93,10 @@ SHOE_NOUNS = frozenset(SHOES) | {"clogs", "moccasins", "crocs"}
 
 GENDERS = _invert(
     {
-        "male": "man, boy, guy, gentleman, gentlemen, men, dude, fellow, lad, he, him, his",
-        "female": "woman, girl, lady, women, ladies, gal, she, her, hers",
+        "male": "man, boy, guy, gentleman, gentlemen, men, dude, fellow, lad, bloke, chap, gent, father, dad, "
+        "grandfather, grandpa, schoolboy, businessman, he, him, his",
+        "female": "woman, girl, lady, women, ladies, gal, mother, mum, mom, grandmother, grandma, schoolgirl, "
+        "businesswoman, she, her, hers",
     }
 )
 PRONOUNS = frozenset({"he", "him", "his", "she", "her", "hers"})
@@ -104,17 +110,31 @@ AGES = _invert(
         "old": "elderly, senior, aged, sixties, 60s, seventies, 70s, older",
     }
 )
+# "35 years old": the first limit above the number tells the age, as "thirties" does
+AGE_LIMITS = ((13, "child"), (20, "teenager"), (30, "young"), (50, "adult"), (60, "middle-aged"), (130, "old"))
+NUMBERS = dict(
+    zip(
+        _words(
+            "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+            "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty"
+        ),
+        (*range(1, 21), *range(30, 81, 10)),
+        strict=True,
+    )
+)
 AGE_NOUNS = frozenset(
     {"child", "kid", "teenager", "teen", "adolescent", "toddler", "baby", "youth", "senior", "student"}
 )
 
-HAIR_LENGTHS = _invert({"short": "cropped, crew-cut, buzzed", "long": "", "medium-length": "shoulder-length, medium"})
+HAIR_LENGTHS = _invert(
+    {"short": "cropped, crew-cut, buzzed", "long": "waist-length", "medium-length": "shoulder-length, medium"}
+)
 HAIR_SHAPES = _invert(
     {
         "curly": "curled, curls, afro",
         "wavy": "",
         "straight": "",
-        "braided": "braid, braids, pigtails, dreadlocks",
+        "braided": "braid, braids, plait, plaits, plaited, pigtails, dreadlocks, cornrows",
         "tied": "ponytail, bun, pulled, updo, tied-up",
         "shaved": "bald, balding",
         "spiky": "spiked",
@@ -125,6 +145,7 @@ HAIR_NOUNS = frozenset(
         *("hair", "haired", "hairs", "hairstyle", "haircut"),
         # these speak of hair on their own
         *("ponytail", "bun", "bald", "balding", "pigtails", "braids", "dreadlocks", "afro", "crew-cut"),
+        *("plait", "plaits", "cornrows"),
     }
 )
 HAIR_COLOURS = frozenset({"blonde", "blond", "brunette"})  # of a person as a whole: "a blonde woman"
@@ -155,3 +176,35 @@ CARRIED = _invert(
 )
 PLURAL_CARRIED = frozenset({"glasses", "headphones", "papers"})
 WORN_CARRIED = frozenset({"hat", "glasses", "headphones", "scarf"})  # "no hat" does not mean empty hands
+
+# What queries say at times and no paraphrase does -> the word to read it as. Paraphrases are drawn from the tables
+# above by chance, so that another synonym there would change what a model is trained on.
+RARE = _invert(
+    {
+        "vest": "gilet, bodywarmer",
+        "jacket": "bomber, puffer, windcheater, cagoule",
+        "trousers": "trackies, cargos, jeggings",
+        "skirt": "skort, kilt, sarong",
+        "shoes": "brogues, plimsolls, moccasins, clogs, cleats",
+        "boots": "wellies, wellingtons, booties",
+        "sandals": "sliders, crocs, espadrilles",
+        "beige": "fawn, taupe, ecru",
+        "purple": "aubergine",
+        "green": "emerald",
+        "bag": "holdall",
+        "umbrella": "brolly",
+        "hat": "beret, fedora, bonnet, sunhat",
+        "scarf": "pashmina",
+        "glasses": "specs, goggles",
+        "headphones": "headset, airpods",
+        "stroller": "buggy",
+        "bicycle": "pushbike",
+    }
+)
+# English words that are one slip of the hand away from a word above, and are no slip.
+NO_SLIPS = frozenset(
+    _words(
+        "things battle sides pool shots boost tennis shirts sorts salon strips stripped sacks blush vets giggles "
+        "sweeter seater sliver solver chucked tongs chins glosses gasses slicks"
+    )
+)

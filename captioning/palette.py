@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 
 from captioning.bags import BACK, HIP, Bag
-from captioning.captioner import Answer
+from captioning.captioner import Answer, Arriving
 from captioning.colours import Colour, even_light, to_lab
 from captioning.regions import Figure, look_at
 from captioning.silhouette import HEIGHT, WIDTH
 from captioning.style import Slots, render, with_article
 from data.images import BrokenImageError, open_image
 from utils.errors import UserError
-from utils.interrupts import left_to_parent
+from utils.interrupts import end_with_parent, left_to_parent
 
 _CHUNK = 32  # images that one task of a worker describes
 _LIKE_SKIN = frozenset({"beige", "brown", "orange", "pink", "yellow"})  # cloth that may be taken for bare arms
@@ -37,16 +37,16 @@ class PaletteCaptioner:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def describe(self, images: Sequence[Path]) -> Iterator[tuple[int, Answer]]:
+    def describe(self, images: Sequence[Path]) -> Arriving:
         """Yield `(position, answer)`: in order with one worker, else as workers hand answers in."""
         if self.workers <= 1 or len(images) <= _CHUNK:
             yield from ((position, _describe(path)) for position, path in enumerate(images))
         else:
             yield from self._side_by_side(images)
 
-    def _side_by_side(self, images: Sequence[Path]) -> Iterator[tuple[int, Answer]]:
+    def _side_by_side(self, images: Sequence[Path]) -> Arriving:
         context = multiprocessing.get_context("forkserver")  # this process may hold threads, which forking breaks
-        pool = ProcessPoolExecutor(self.workers, context)
+        pool = ProcessPoolExecutor(self.workers, context, initializer=end_with_parent)
         try:
             with left_to_parent():
                 tasks = {

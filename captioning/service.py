@@ -23,6 +23,7 @@ class Service:
         max_tokens: length of a reply.
         max_pixels: photographs that have more are scaled down.
         batch_size: images or queries that a local model reads at once.
+        price: of a million tokens read and of a million written; None where nobody asks.
         device: "auto", "cpu", "cuda" or "cuda:N", for a local model.
     """
 
@@ -38,4 +39,5 @@ class Service:
     max_tokens: int = 300
     max_pixels: int = 1_003_520
     batch_size: int = 16
+    price: tuple[float, ...] | None = None
     device: str = "auto"

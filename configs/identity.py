@@ -14,6 +14,7 @@ _FREE = {
     "train.workers",
     "train.cache",
     "train.log_every",
+    "train.save_minutes",
 }
 
 

@@ -10,6 +10,7 @@ Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Price = Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=2, max_length=2)]
 DataName = Literal["cuhk_pedes", "icfg_pedes", "rstpreid", "custom", "demo"]
 
 
@@ -29,9 +30,25 @@ class Captions(Section):
 
 
 class Captioner(Section):
-    backend: Literal["palette"]
-    rewriter: Literal["rules"]
+    backend: Literal["palette", "openai", "local"]
+    rewriter: Literal["rules", "openai", "local"]
+    base_url: str | list[str] | None
+    model: str | None
+    api_key_env: str
+    rewriter_base_url: str | list[str] | None
+    rewriter_model: str | None
+    rewriter_api_key_env: str | None
+    format: Literal["auto", "json", "text"]
     concurrency: Count
+    requests_per_minute: Positive | None
+    timeout: Positive
+    retries: Whole
+    stop_after: Count
+    max_tokens: Count
+    max_pixels: Count
+    batch_size: Count
+    price: Price | None
+    rewriter_price: Price | None
 
 
 class Model(Section):
@@ -64,6 +81,7 @@ class Train(Section):
     warmup_epochs: Whole
     restart: bool
     batch_size: Annotated[int, Field(ge=2)]
+    images_per_identity: Annotated[int, Field(ge=2)] | None
     lr: Positive
     warmup_lr: Positive | None
     ramp_steps: Whole
@@ -76,6 +94,7 @@ class Train(Section):
     workers: Whole
     cache: bool
     log_every: Count
+    save_minutes: Positive
     seed: Whole
 
 

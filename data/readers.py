@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from data.demo import draw_demo
 from data.records import ImageRecord, Split
 from utils.errors import UserError
 from utils.files import read_json
@@ -81,6 +80,8 @@ def read_rstpreid(root: Path) -> list[ImageRecord]:
 
 def read_demo(root: Path) -> list[ImageRecord]:
     """The drawn data set, in CUHK-PEDES's layout; drawn into `root` first where it is missing."""
+    from data.demo import draw_demo  # loads what draws, which other data do without
+
     draw_demo(root)
     return read_cuhk_pedes(root)
 

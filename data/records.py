@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Split = Literal["train", "val", "test"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One photograph of one person.
 

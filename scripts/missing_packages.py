@@ -16,6 +16,7 @@ def main() -> int:
     lacking = []
     for line in file.read_text(encoding="utf-8").splitlines():
         name, _, wanted = line.partition("#")[0].strip().partition(">=")
+        name = name.partition("[")[0]
         if not name:
             continue
         try:

@@ -17,7 +17,7 @@ import train
 from tests.small import quick_run, write_small_data
 from utils.errors import UserError
 
-Main = Callable[[Sequence[str] | None], None]
+Main = Callable[[Sequence[str] | None], int | None]
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -87,14 +87,20 @@ def test_a_broken_training_image_is_named_and_left_out(
     assert "imgs/train/003_1.png" not in {entry["image_path"] for entry in entries}
 
 
-def test_a_broken_gallery_image_is_an_error(small: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_broken_gallery_image_is_an_error(
+    small: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of the test; its captions are made without it, and the exit status tells."""
     train.main(quick_run(*small, tmp_path / "run", "train.rounds=1", "train.epochs=1"))
     broken = cut_short(small[0] / "imgs" / "test" / "015_0.png")
     assert str(broken) in complaint(test_script.main, [str(tmp_path / "run")])
-    (small[1] / "cuhk_test_qwen_gen_captions.json").unlink()
-    assert str(broken) in complaint(gen_test_data.main, quick_run(*small, tmp_path / "run"))
-    assert not (small[1] / "cuhk_test_qwen_gen_captions.json").exists()
     assert not (tmp_path / "run" / "metrics.json").exists()
+    file = small[1] / "cuhk_test_qwen_gen_captions.json"
+    file.unlink()
+    assert gen_test_data.main(quick_run(*small, tmp_path / "run")) == 3
+    assert f"no caption for test/015_0.png: {broken} cannot be read" in capfd.readouterr().err
+    entries = {entry["image_path"]: entry["img_gen_text"] for entry in json.loads(file.read_text())}
+    assert [name for name, caption in entries.items() if caption is None] == ["imgs/test/015_0.png"]
 
 
 def test_a_broken_gallery_image_is_one_line_from_a_worker_too(small: tuple[Path, Path], tmp_path: Path) -> None:

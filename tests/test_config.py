@@ -98,6 +98,7 @@ def test_values_set_are_read_as_yaml() -> None:
     [
         # unknown keys, and the nearest known one
         ("train.epoch=3", r"unknown key train\.epoch in --set train\.epoch=3: did you mean train\.epochs\?"),
+        ("train.bacth=3", r"unknown key train\.bacth in .*did you mean train\.batch_size\?"),
         ("trian.epochs=3", r"unknown key trian\.epochs in .*did you mean train\.epochs\?"),
         ("epochs=3", r"unknown key epochs in .*did you mean train\.epochs\?"),
         ("cluster.espilon=3", r"unknown key cluster\.espilon in "),

@@ -50,7 +50,7 @@ def test_every_dependency_is_explained() -> None:
     """One line each."""
     table = TEXT.partition("## What each dependency is for")[2].partition("## License")[0]
     for line in (ROOT / "requirements.txt").read_text().splitlines():
-        name = re.split(r"[>=]", line)[0].strip()
+        name = re.split(r"[>=\[]", line)[0].strip()
         if name and not name.startswith("#"):
             assert re.search(rf"\b{name}\b", table), name
 

@@ -17,7 +17,7 @@ IMPORT_NAMES = {"scikit-learn": "sklearn", "faiss-gpu": "faiss", "pillow": "PIL"
 
 
 def sources(*, tests: bool) -> list[Path]:
-    """The Python files of the project, by name: its packages, its scripts, and its tests if wanted."""
+    """The Python files of the project, by name: its packages, its scripts, and its tests and benchmarks if wanted."""
     folders = sorted(PACKAGES | {"scripts"} | ({"tests", "benchmarks"} if tests else set()))
     return [*sorted(ROOT.glob("*.py")), *(path for name in folders for path in sorted((ROOT / name).rglob("*.py")))]
 

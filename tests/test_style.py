@@ -119,6 +119,9 @@ def test_foreign_text_gives_empty_slots_and_no_error(text: str) -> None:
         ("The male is wearing a top; shoes not visible.", "unfilled"),
         ("这个男人穿着红色的衣服。", "another language"),
         ("The male is wearing a красный top.", "another language"),
+        ("Der Mann trägt einen roten Mantel und hat eine Tasche.", "another language"),
+        ("El hombre lleva una camiseta roja con pantalones negros.", "another language"),
+        ("La femme porte un manteau rouge avec des chaussures noires.", "another language"),
         ("The male is wearing a red top. The male is wearing a red top.", "repeated"),
         ("a red top and a red top and a red top and a red top and a red top", "repeated"),
     ],
@@ -141,6 +144,7 @@ def test_answers_longer_than_the_text_encoder_reads_are_told() -> None:
         "The male is wearing a café-au-lait coat.",
         "The female is wearing a T-shirt with jeans and sneakers. The female is carrying a can of soda.",
         "The male is wearing a sure-fire hat, size 42.",
+        "The female is wearing a la mode beret and a pair of el cheapo shoes.",
     ],
 )
 def test_sound_answers_have_no_flaw(text: str) -> None:

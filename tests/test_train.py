@@ -117,7 +117,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     """Ctrl-C in the middle of an epoch, after so many of them."""
     real, seen = train.train_epoch, iter(range(100))
 
-    def interrupted(*args: Any, on_step: Callable[..., None], **named: Any) -> dict[str, float]:
+    def interrupted(*args: Any, on_step: Callable[..., None], **named: Any) -> dict[str, float] | None:
         this = next(seen)
 
         def step(**values: Any) -> None:
@@ -209,6 +209,14 @@ def test_a_run_that_never_finished_an_epoch_leaves_its_folder_to_another(small: 
         train.main(quick_run(*small, run, "model.preset=base", "model.vocab=null"))
     train.main(quick_run(*small, run, "train.rounds=1", "train.epochs=1"))
     assert (run / "best.pth").exists()
+
+
+def test_weights_that_nobody_can_go_on_from_are_not_replaced(small: Small, tmp_path: Path) -> None:
+    """A downloaded best.pth, or one whose last.pth was deleted to save room."""
+    (tmp_path / "best.pth").write_bytes(b"precious")
+    with pytest.raises(UserError, match=r"best\.pth stands there without a last\.pth to go on from"):
+        train.main(quick_run(*small, tmp_path))
+    assert (tmp_path / "best.pth").read_bytes() == b"precious"
 
 
 def test_weights_that_run_away_in_the_last_step_stop_the_run(small: Small, tmp_path: Path) -> None:

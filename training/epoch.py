@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,6 +23,33 @@ Batch = tuple[Tensor, list[str], Tensor]
 OnStep = Callable[..., object]
 
 
+@dataclass(frozen=True)
+class Midway:
+    """Where an epoch was left, and what it takes to go on from there as if nothing had been.
+
+    Attributes:
+        step: steps that were taken.
+        sums: of each loss over those steps.
+        random: states of the random numbers, of the CPU and of each GPU.
+    """
+
+    step: int
+    sums: dict[str, Tensor]
+    random: list[Tensor]
+
+    @classmethod
+    def here(cls, step: int, sums: dict[str, Tensor]) -> Midway:
+        """The state at this moment."""
+        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return cls(step, {name: value.clone() for name, value in sums.items()}, [torch.get_rng_state(), *gpus])
+
+    def restore(self) -> None:
+        """Go on drawing random numbers where they were left."""
+        torch.set_rng_state(self.random[0].cpu())
+        if torch.cuda.is_available() and len(self.random) > 1:
+            torch.cuda.set_rng_state_all([state.cpu() for state in self.random[1:]])
+
+
 def train_epoch(
     model: TSN,
     tokenizer: BertTokenizer,
@@ -33,18 +62,23 @@ def train_epoch(
     clip_norm: float | None = None,
     log_every: int = 10,
     on_step: OnStep = lambda **_: None,
+    midway: Midway | None = None,
+    after_step: Callable[[Callable[[], Midway]], bool] | None = None,
     desc: str = "training",
-) -> dict[str, float]:
+) -> dict[str, float] | None:
     """Train on each batch of (pixels [B, 3, H, W], captions, indices [B]) with the sum of the itc, itm and id losses.
 
     Args:
+        batches: those of the epoch, or where it was left, those that are to come.
         labels: [N] int64, pseudo-label of every pair, looked up by the batch's indices.
-        learning_rates: one for each batch.
+        learning_rates: one for each batch of the whole epoch.
         matching: False leaves the itm loss out.
         on_step: called every `log_every` steps with the losses, which are read from the device then and only then.
+        midway: where the epoch was left, to go on from there.
+        after_step: called after each step with what tells where the epoch stands; True ends it there.
 
     Returns:
-        The mean of each loss, and of their sum as `loss`.
+        The mean of each loss, and of their sum as `loss`; None where `after_step` ended the epoch.
 
     Raises:
         UserError: the loss is not finite.
@@ -52,9 +86,12 @@ def train_epoch(
     model.train()
     device = model.cross_proj.weight.device
     steps = len(learning_rates)
-    sums: dict[str, Tensor] = {}
-    with Progress(steps, desc=desc, unit="step") as bar:
-        for step, (pixels, captions, indices) in enumerate(batches):
+    sums: dict[str, Tensor] = {name: value.to(device) for name, value in midway.sums.items()} if midway else {}
+    first = midway.step if midway else 0
+    if midway:
+        midway.restore()
+    with Progress(steps, desc=desc, unit="step", done=first) as bar:
+        for step, (pixels, captions, indices) in enumerate(batches, first):
             ids, mask = tokenize(tokenizer, list(captions), pad_to=MAX_TOKENS if model.fuse_padding else None)
             targets = labels[indices].to(device)
             losses = model(pixels.to(device), ids.to(device), mask.to(device), targets, matching=matching)
@@ -73,6 +110,8 @@ def train_epoch(
                 on_step(step=step, **now)
                 bar.advance(0, f"loss {now['loss']:.3f}")
             bar.advance()
+            if after_step is not None and after_step(partial(Midway.here, step + 1, sums)):
+                return None
     means = {name: float(total) / steps for name, total in sums.items()}
     _check_finite(means, steps - 1)
     return means

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class RunFolder:
         identity: what makes this run this run, as plain values by name: settings, and `fingerprint`s of the data.
 
     Raises:
-        UserError: another process holds the folder, or it holds another run; the settings that differ are named.
+        UserError: another process holds the folder, it holds another run (the settings that differ are named), or it
+            holds weights that a run would replace.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
@@ -45,10 +47,16 @@ class RunFolder:
         except OSError:
             raise UserError(f"another process is training in {path}: wait for it, or set run.dir") from None
         self._claim(dict(identity))
+        self._saved = time.monotonic()
 
     def _claim(self, identity: dict[str, Any]) -> None:
         stamp = self.path / "run.json"
         if not (self.path / "last.pth").exists():
+            if (self.path / "best.pth").exists():  # a run of ours writes last.pth first
+                raise UserError(
+                    f"{self.path / 'best.pth'} stands there without a last.pth to go on from, and training would "
+                    "replace it: move it away, or give this run a folder of its own with --set run.dir=output/NAME"
+                )
             write_json(stamp, identity)  # whatever was begun here has left nothing to lose
             return
         if not stamp.exists():
@@ -84,12 +92,24 @@ class RunFolder:
             best_of_round: no epoch of its round was better.
         """
         copies = ["best.pth"] * best + ["round.pth"] * best_of_round
-        log = self.path / "log.jsonl"
-        size = log.stat().st_size if log.exists() else 0
         # last.pth knows its copies before they are written: a kill in between is mended by `load_state`.
-        self._save("last.pth", checkpoint | {"memory": memory, "copies": copies, "log_bytes": size})
+        self._save_last(checkpoint, memory, copies)
         for name in copies:
             self._save(name, checkpoint)
+
+    def save_midway(self, checkpoint: dict[str, Any], memory: dict[str, Any]) -> None:
+        """Write to `last.pth` where an epoch stands, as `save_epoch` does at its end."""
+        self._save_last(checkpoint, memory, [])
+
+    def _save_last(self, checkpoint: dict[str, Any], memory: dict[str, Any], copies: list[str]) -> None:
+        log = self.path / "log.jsonl"
+        size = log.stat().st_size if log.exists() else 0
+        self._save("last.pth", checkpoint | {"memory": memory, "copies": copies, "log_bytes": size})
+        self._saved = time.monotonic()
+
+    def seconds_since_save(self) -> float:
+        """Seconds since `last.pth` was written, or since the run began."""
+        return time.monotonic() - self._saved
 
     def _save(self, name: str, content: dict[str, Any]) -> None:
         # Given a path, torch writes by itself and hides that the disk is full.

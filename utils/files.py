@@ -43,7 +43,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as readable JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False)  # piece by piece: the text may be as large as the value
+        file.write("\n")
 
 
 def read_json(path: Path) -> Any:

@@ -101,8 +101,14 @@ def flatten(tree: Tree, prefix: str = "") -> dict[str, Any]:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    last = name.rpartition(".")[2]
-    near = [other for other in known if other.rpartition(".")[2] == last]
+    """The key whose own name, or a word of it, is spelt most like the name's own."""
+    spelt: dict[str, str] = {}
+    for key in known:
+        own = key.rpartition(".")[2]
+        for word in (own, *own.split("_")):
+            spelt.setdefault(word, key)
+    spelt |= {key.rpartition(".")[2]: key for key in known}
+    near = [spelt[word] for word in get_close_matches(name.rpartition(".")[2], spelt, n=1)]
     near = near or get_close_matches(name, known, n=1, cutoff=0.4)
     return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
 

@@ -14,13 +14,18 @@ _SECONDS = 15.0  # between two lines where there is no terminal
 
 
 class Progress:
-    """A bar with rate and remaining time on a terminal; elsewhere a line every few seconds."""
+    """A bar with rate and remaining time on a terminal; elsewhere a line every few seconds.
 
-    def __init__(self, total: int, *, desc: str, unit: str) -> None:
+    Args:
+        done: how much was done before; it counts for the total, and not for the rate.
+    """
+
+    def __init__(self, total: int, *, desc: str, unit: str, done: int = 0) -> None:
         self.total, self.desc, self.unit = total, desc, unit
         self.terminal = sys.stderr.isatty()
-        self.bar = tqdm(total=total, desc=desc, unit=unit, disable=not self.terminal, leave=False)
-        self.done, self.start = 0, time.monotonic()
+        self.bar = tqdm(total=total, desc=desc, unit=unit, initial=done, disable=not self.terminal, leave=False)
+        self.before = self.done = done
+        self.start = time.monotonic()
         self.said = self.start
 
     def advance(self, count: int = 1, note: str = "") -> None:
@@ -32,7 +37,7 @@ class Progress:
         now = time.monotonic()
         if not self.terminal and now - self.said >= _SECONDS:
             self.said = now
-            rate = self.done / max(now - self.start, 1e-9)
+            rate = (self.done - self.before) / max(now - self.start, 1e-9)
             left = (self.total - self.done) / max(rate, 1e-9)
             tail = f", {note}" if note else ""
             print(

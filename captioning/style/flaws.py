@@ -54,7 +54,9 @@ def check(text: str) -> list[str]:
 
 def _foreign(text: str, words: list[str]) -> bool:
     """Another script; or the small words of another language, and none or few of English."""
-    if any(letter.isalpha() and not unicodedata.name(letter, "").startswith("LATIN") for letter in text):
+    if not text.isascii() and any(
+        letter.isalpha() and not unicodedata.name(letter, "").startswith("LATIN") for letter in text
+    ):
         return True
     foreign = sum(word in _FOREIGN for word in words)
     return foreign >= 2 and foreign > sum(word in _ENGLISH for word in words)

@@ -63,7 +63,7 @@ def _object(reply: str) -> dict[str, Any]:
     """The JSON object of a reply, from its first brace to its last: models like to put it between fences."""
     try:
         found = json.loads(reply[reply.index("{") : reply.rindex("}") + 1])
-    except ValueError:  # a JSONDecodeError is one too
+    except (ValueError, RecursionError):  # a JSONDecodeError is one of the former
         raise NoJsonError(f"no JSON object: {reply[:80]!r}") from None
     if not isinstance(found, dict):
         raise NoJsonError(f"no JSON object: {reply[:80]!r}")

@@ -1,0 +1,270 @@
+"""A server on the loopback that speaks the OpenAI chat protocol, describes by hash, and can be told to misbehave.
+
+`ChatServer` runs in a thread of a test; `python -m tests.chat_server` runs one in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from captioning.style import Slots, render
+
+COLOURS = ("red", "blue", "green", "black", "white", "gray", "yellow", "brown")
+OK = "ok"
+CAPTION_OF_NOBODY = "I'm sorry, but I can't help with describing people."
+
+
+@dataclass
+class Asked:
+    """One request, as the server's log keeps it."""
+
+    key: str  # hash of the image's bytes, or the query
+    number: int  # the how manieth request with this key, from 0
+    form: str  # "json" where a schema was sent
+    authorization: str
+    fault: str = OK
+    status: int = 200
+    time: float = field(default_factory=time.monotonic)
+    body: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+Plan = Callable[[Asked], str]
+
+
+def slots_of(key: str) -> Slots:
+    """What the server sees in an image, or reads in a query: drawn by its hash."""
+    drawn = hashlib.sha256(key.encode()).digest()
+    upper, lower, shoes, gender = (COLOURS[byte % len(COLOURS)] for byte in drawn[:4])
+    return Slots(
+        gender="male" if gender in COLOURS[:4] else "female",
+        upper_color=upper,
+        upper_garment="jacket",
+        lower_color=lower,
+        lower_garment="trousers",
+        shoe_color=shoes,
+        shoes="shoes",
+        belongings=f"a {COLOURS[drawn[4] % len(COLOURS)]} backpack",
+    )
+
+
+def faults(shares: dict[str, float]) -> Plan:
+    """Misbehave in these shares of the requests, drawn by the request's hash and number."""
+
+    def plan(asked: Asked) -> str:
+        drawn = int.from_bytes(hashlib.sha256(f"{asked.key} {asked.number}".encode()).digest()[:4], "big") / 2**32
+        for fault, share in shares.items():
+            if drawn < share:
+                return fault
+            drawn -= share
+        return OK
+
+    return plan
+
+
+class ChatServer:
+    """Use as a context manager; `url` is the base URL, `log` every request in the order of their ends.
+
+    Args:
+        plan: what to do with a request: "ok", "slow", "cut", "stall", "broken", "refusal", "empty", "long", "endless",
+            "prose", "nothing", "echo", or an HTTP status such as "429", as text.
+        delay: seconds that an answer takes.
+        retry_after: seconds named by a 429.
+        key: what a client has to bring; None: anything.
+        models: names that are known; None: any.
+    """
+
+    def __init__(
+        self,
+        plan: Plan = lambda asked: OK,
+        *,
+        delay: float = 0.0,
+        retry_after: float | None = None,
+        key: str | None = None,
+        models: tuple[str, ...] | None = None,
+        port: int = 0,
+    ) -> None:
+        self.plan, self.delay, self.retry_after, self.key, self.models, self.port = (
+            plan,
+            delay,
+            retry_after,
+            key,
+            models,
+            port,
+        )
+        self.log: list[Asked] = []
+        self.in_flight = self.most_in_flight = 0
+        self.counts: dict[str, int] = {}
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def __enter__(self) -> ChatServer:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self.serve())
+
+    async def serve(self) -> None:
+        """Answer until the context ends."""
+        self._end = asyncio.Event()
+        server = await asyncio.start_server(self._connection, "127.0.0.1", self.port, limit=2**24, backlog=512)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._end.wait()
+        server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                headers = {
+                    name.strip().lower(): value.strip()
+                    for name, _, value in (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
+                }
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                self.in_flight += 1
+                self.most_in_flight = max(self.most_in_flight, self.in_flight)
+                try:
+                    asked = self._read(json.loads(body), headers)
+                    if not await self._answer(asked, writer):
+                        break
+                finally:
+                    self.in_flight -= 1
+        writer.close()
+
+    def _read(self, body: dict[str, Any], headers: dict[str, str]) -> Asked:
+        content = body["messages"][-1]["content"]
+        if isinstance(content, str):
+            key = content.partition("<sentence>")[2].partition("</sentence>")[0].strip()
+        else:
+            image = next(part["image_url"]["url"] for part in content if part["type"] == "image_url")
+            key = hashlib.sha256(base64.b64decode(image.partition(",")[2])).hexdigest()[:16]
+        number = self.counts[key] = self.counts.get(key, -1) + 1
+        form = "json" if "response_format" in body else "text"
+        return Asked(key, number, form, headers.get("authorization", ""), body=body)
+
+    async def _answer(self, asked: Asked, writer: asyncio.StreamWriter) -> bool:
+        """Whether the connection stays open."""
+        asked.fault = self._door(asked) or self.plan(asked)
+        if asked.fault == "stall":
+            self.log.append(asked)
+            await asyncio.sleep(3600)
+        if self.delay or asked.fault == "slow":
+            await asyncio.sleep(self.delay + (1.0 if asked.fault == "slow" else 0.0))
+        asked.status = int(asked.fault) if asked.fault.isdigit() else 200
+        body: dict[str, Any] = {"error": {"message": self._message(asked), "type": "error", "code": asked.status}}
+        if asked.status == 200:
+            body = _completion(self._said(asked), asked)
+        data = json.dumps(body).encode()
+        if asked.fault == "broken":
+            data = data[: len(data) // 2]
+        if asked.fault == "cut":
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n" + data[:20]
+            )
+            await writer.drain()
+            self.log.append(asked)
+            return False
+        if asked.fault == "endless":
+            self.log.append(asked)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9000000000\r\n\r\n")
+            while True:
+                writer.write(b" " * 65536)
+                await writer.drain()
+        extra = f"Retry-After: {self.retry_after}\r\n" if asked.status == 429 and self.retry_after is not None else ""
+        writer.write(
+            f"HTTP/1.1 {asked.status} X\r\nContent-Type: application/json\r\n{extra}"
+            f"Content-Length: {len(data)}\r\n\r\n".encode()
+            + data
+        )
+        await writer.drain()
+        self.log.append(asked)
+        return True
+
+    def _door(self, asked: Asked) -> str:
+        if self.key is not None and asked.authorization != f"Bearer {self.key}":
+            return "401"
+        if self.models is not None and asked.body["model"] not in self.models:
+            return "404"
+        return ""
+
+    def _message(self, asked: Asked) -> str:
+        if asked.status == 400 and asked.form == "json":
+            return "guided decoding is not supported here"
+        bearer = asked.authorization.removeprefix("Bearer ")
+        return {
+            401: f"Incorrect API key provided: {bearer}",
+            404: f"The model `{asked.body['model']}` does not exist.",
+            429: "Rate limit reached",
+        }.get(asked.status, "something went wrong")
+
+    def _said(self, asked: Asked) -> str:
+        slots = slots_of(asked.key)
+        if asked.fault == "refusal":
+            return CAPTION_OF_NOBODY
+        if asked.fault in ("empty", "nothing"):
+            return json.dumps(asdict(Slots())) if asked.fault == "nothing" else ""
+        if asked.fault == "echo":
+            return f"The male is wearing a {asked.authorization} coat."
+        if asked.fault == "long":
+            return render(slots) + " and then".join(f" word{number}" for number in range(300))
+        if asked.form == "json" and asked.fault != "prose":
+            return json.dumps(asdict(slots))
+        return render(slots)
+
+
+def _completion(said: str, asked: Asked) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": asked.body["model"],
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": said},
+                "finish_reason": "length" if asked.fault == "long" else "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 400, "completion_tokens": 60, "total_tokens": 460},
+    }
+
+
+def main() -> None:
+    """Serve on a port until killed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--delay", type=float, default=0.2, help="seconds an answer takes")
+    parser.add_argument("--fault", nargs="*", default=[], metavar="NAME=SHARE", help="e.g. 429=0.1 cut=0.1")
+    given = parser.parse_args()
+    shares = {name: float(share) for name, _, share in (text.partition("=") for text in given.fault)}
+    server = ChatServer(faults(shares), delay=given.delay, port=given.port)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(server.serve())
+
+
+if __name__ == "__main__":
+    main()

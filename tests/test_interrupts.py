@@ -1,0 +1,71 @@
+"""Ctrl-C where something paid for is on its way: the first asks, the second insists."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from captioning import local
+from captioning.captioner import Answer
+from captioning.local_model import LocalModel, Reply
+from captioning.local_prompts import Prompt
+from captioning.service import Service
+from utils.interrupts import Patient
+
+
+def test_the_first_asks_and_the_second_insists(capfd: pytest.CaptureFixture[str]) -> None:
+    with Patient("wait") as patient:
+        assert not patient.stopping
+        os.kill(os.getpid(), signal.SIGINT)
+        assert patient.stopping == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err == "wait\n"
+
+
+def test_being_told_to_end_asks_too_and_afterwards_all_is_as_before() -> None:
+    """A job that is to make room: SIGTERM."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with Patient("wait") as patient:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert patient.stopping == signal.SIGTERM
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_local_model_finishes_its_batch() -> None:
+    """The batch at work is answered; the next one is not begun. The model is replaced by one that is interrupted."""
+
+    class Interrupted(LocalModel):
+        def __init__(self) -> None:
+            self.batches = 0
+
+        def reply(self, prompts: object, max_tokens: int) -> list[Reply]:
+            self.batches += 1
+            os.kill(os.getpid(), signal.SIGINT)
+            return [Reply("The person is wearing a red coat.", 10, 9, True)] * 2
+
+    def prompts() -> Iterator[Prompt | Answer]:
+        yield from [Prompt("Describe.")] * 6
+
+    model = Interrupted()
+    answers = local._answers(model, prompts(), Service(batch_size=2))
+    assert [next(answers)[0], next(answers)[0]] == [0, 1]
+    with pytest.raises(KeyboardInterrupt):
+        next(answers)
+    assert model.batches == 1
+
+
+def test_outside_the_main_thread_nothing_is_changed() -> None:
+    def enter() -> None:
+        with Patient("wait") as patient:
+            told.append(patient.stopping is None)
+
+    told: list[bool] = []
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert told == [True]

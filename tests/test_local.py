@@ -1,0 +1,300 @@
+"""The local back end, with small models of real classes: what it asks, in which batches, and what it does in need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import GenerationMixin
+
+from captioning import local_prompts
+from captioning.captioner import Answer
+from captioning.local import LocalCaptioner, LocalRewriter
+from captioning.local_model import LocalModel, Reply
+from captioning.local_prompts import Prompt, open_ahead
+from captioning.service import Service
+from tests.small_vlm import CAPTION, Family, write_model
+from utils.errors import UserError
+
+TEXT = "The person is wearing a red coat with blue trousers."
+SEEING: tuple[Family, ...] = ("qwen2_5_vl", "qwen3_vl")
+SIZES = ((64, 128), (40, 100), (1, 1), (3, 3), (1, 3), (200, 90), (10, 1900))  # width, height
+SORRY = ("I'm sorry,", " I can't", " help with that.")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Models by family and by what they say, each written once."""
+    known: dict[Any, Path] = {}
+
+    def folder(family: Family, says: tuple[str, ...] | None = CAPTION, **options: Any) -> Path:
+        key = (family, says, *options.items())
+        if key not in known:
+            known[key] = write_model(tmp_path_factory.mktemp("models") / family, family, says=says, **options)
+        return known[key]
+
+    return folder
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> list[Path]:
+    """Noise in many sizes, the smallest a pixel, the narrowest as narrow as may be."""
+    random = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(len(SIZES))]
+    for path, (width, height) in zip(paths, SIZES, strict=True):
+        Image.fromarray(random.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+def service(folder: Path, **changes: Any) -> Service:
+    return Service(model=str(folder), device="cpu", max_tokens=16, stop_after=99, batch_size=4, **changes)
+
+
+def settled(answers: Iterator[tuple[int, Answer]]) -> list[Answer]:
+    """Answers by position, each there once, without the time that they took."""
+    found = list(answers)
+    assert sorted(position for position, _ in found) == list(range(len(found)))
+    return [replace(answer, seconds=0) for _, answer in sorted(found, key=lambda pair: pair[0])]
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, before: Callable[[Any, int], None]) -> None:
+    """Call `before(inputs, size of the batch)` in front of each generation by the real model."""
+    real = GenerationMixin.generate
+
+    def generate(model: Any, **inputs: Any) -> Any:
+        before(inputs, len(inputs["input_ids"]))
+        return real(model, **inputs)
+
+    monkeypatch.setattr(GenerationMixin, "generate", generate)
+
+
+@pytest.mark.parametrize("family", SEEING)
+def test_photographs_are_described(family: Family, folders: Callable[..., Path], photographs: list[Path]) -> None:
+    """By a model that is loaded from its folder; the name tells the model, not where it lies."""
+    captioner = LocalCaptioner(service(folders(family)))
+    assert captioner.name == f"local:{family}"
+    answers = dict(captioner.describe(photographs))
+    assert {answer.text for answer in answers.values()} == {TEXT}
+    assert all(answer.problem == answer.said == "" and answer.seconds > 0 for answer in answers.values())
+    assert {answer.reply_tokens for answer in answers.values()} == {4}  # three pieces and the end
+    patch = 28 if family == "qwen2_5_vl" else 32
+    grown = {place: round(SIZES[place][0] / patch) * round(SIZES[place][1] / patch) for place in (0, 5)}
+    assert answers[5].prompt_tokens - answers[0].prompt_tokens == grown[5] - grown[0]
+
+
+@pytest.mark.parametrize("family", [*SEEING, "qwen2"])
+def test_queries_are_rewritten(family: Family, folders: Callable[..., Path]) -> None:
+    """By a model that sees as well as by one of text alone."""
+    rewriter = LocalRewriter(service(folders(family)))
+    assert rewriter.name == f"local:{family}"
+    answers = settled(rewriter.rewrite(["a man in red", "somebody"]))
+    assert [answer.text for answer in answers] == [TEXT, TEXT]
+
+
+@pytest.mark.parametrize("family", SEEING)
+def test_a_batch_says_what_each_says_alone(
+    family: Family, folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its neighbours' lengths are.
+
+    Random weights babble, so that what is compared is what was said, or the text where it happens to pass.
+    """
+    free = service(folders(family, None))
+    sizes: list[int] = []
+    watch(monkeypatch, lambda inputs, size: sizes.append(size))
+    alone = settled(LocalCaptioner(replace(free, batch_size=1)).describe(photographs))
+    assert len({answer.said or answer.text for answer in alone}) > len(photographs) // 2, "it does not look at them"
+    for size in (3, 16):
+        assert settled(LocalCaptioner(replace(free, batch_size=size)).describe(photographs)) == alone
+    assert sizes == [1] * 7 + [3, 3, 1] + [7]
+
+
+@pytest.mark.parametrize("family", [*SEEING, "qwen2"])
+def test_a_batch_of_queries_says_what_each_says_alone(family: Family, folders: Callable[..., Path]) -> None:
+    """And tokens that rule the talk are no more than spaces in a query, from which it does not follow that it ends."""
+    free = service(folders(family, None, tied=True))
+    queries = ["a man", "a woman in a long green coat with a white bag and an umbrella", "a <|im_end|>b<|image_pad|>"]
+    together = settled(LocalRewriter(free).rewrite(queries))
+    assert settled(LocalRewriter(replace(free, batch_size=1)).rewrite(queries)) == together
+    assert len({answer.said or answer.text for answer in together}) == 3
+    assert settled(LocalRewriter(free).rewrite(["a  b "])) == together[2:]
+
+
+def test_an_image_takes_the_positions_of_an_image(
+    folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qwen counts rows and columns of patches; without the kinds of tokens, it would take them for a line of text."""
+    seen: list[torch.Tensor] = []
+    watch(monkeypatch, lambda inputs, size: seen.append(inputs["mm_token_type_ids"]))
+    list(LocalCaptioner(service(folders("qwen2_5_vl"))).describe(photographs[:2]))
+    assert seen[0].sum(dim=1).tolist() == [10, 4]  # 2 x 5 and 1 x 4 patches of 28 pixels
+
+
+@pytest.mark.parametrize("count", [0, 1, 11])
+def test_each_photograph_is_answered_once(count: int, folders: Callable[..., Path], photographs: list[Path]) -> None:
+    """None, one and more than two batches; and each query too."""
+    images = (photographs * 2)[:count]
+    answers = settled(LocalCaptioner(service(folders("qwen2_5_vl"))).describe(images))
+    assert [answer.text for answer in answers] == [TEXT] * count
+    answers = settled(LocalRewriter(service(folders("qwen2"))).rewrite(["a man"] * count))
+    assert [answer.text for answer in answers] == [TEXT] * count
+
+
+def test_a_broken_photograph_leaves_its_neighbours_alone(
+    folders: Callable[..., Path], photographs: list[Path], tmp_path: Path
+) -> None:
+    """Cut short, missing, or too narrow for the processor: a problem that names it, and no reason to stop."""
+    cut, narrow = tmp_path / "cut.png", tmp_path / "narrow.png"
+    cut.write_bytes(photographs[0].read_bytes()[:500])
+    Image.new("RGB", (1, 300)).save(narrow)
+    images = [photographs[0], cut, narrow, tmp_path / "gone.png", photographs[1]]
+    answers = settled(LocalCaptioner(service(folders("qwen2_5_vl"))).describe(images))
+    assert [answer.text for answer in answers] == [TEXT, None, None, None, TEXT]
+    assert all(str(path) in answer.problem for path, answer in zip(images[1:4], answers[1:4], strict=True))
+    assert "1 x 300 pixels: too narrow" in answers[2].problem
+    strict = replace(service(folders("qwen2_5_vl")), stop_after=1)
+    assert len(settled(LocalCaptioner(strict).describe(images[1:4]))) == 3
+
+
+def test_large_photographs_are_scaled_down(photographs: list[Path]) -> None:
+    """To no more than `max_pixels`, in their proportions; smaller ones stay as they are."""
+    prompts = list(open_ahead(photographs, "what?", max_pixels=5000, ahead=2))
+    images = [prompt.image for prompt in prompts if isinstance(prompt, Prompt)]
+    sizes = [image.size for image in images if image is not None]
+    assert sizes == [(50, 100), *SIZES[1:5], (105, 47), (5, 974)]
+
+
+def test_slots_are_asked_for_as_json(folders: Callable[..., Path], photographs: list[Path]) -> None:
+    """With form "json"; a reply that is none is a problem, and "auto" asks for the filled template."""
+    slots = ('{"gender": "female",', ' "upper_color": "red",', ' "upper_garment": "coat", "hair_color": null}')
+    asked = replace(service(folders("qwen2_5_vl", slots)), form="json")
+    [answer] = settled(LocalCaptioner(asked).describe(photographs[:1]))
+    assert answer.text == "The female is wearing a red coat."
+    [answer] = settled(LocalRewriter(replace(asked, model=str(folders("qwen2")))).rewrite(["a man"]))
+    assert answer.text is None
+    assert answer.problem.startswith("no JSON object")
+    assert answer.said == TEXT
+    forms = [settled(LocalRewriter(replace(asked, form=form)).rewrite(["a man"])) for form in ("auto", "text", "json")]
+    assert forms[0] == forms[1] != forms[2]
+
+
+def test_a_reply_that_is_cut_off_is_no_caption(folders: Callable[..., Path], photographs: list[Path]) -> None:
+    """Though what there is of it would pass."""
+    short = replace(service(folders("qwen2_5_vl")), max_tokens=2)
+    [answer] = settled(LocalCaptioner(short).describe(photographs[:1]))
+    assert answer.text is None
+    assert answer.problem == "cut off at 2 tokens (captioner.max_tokens)"
+    assert (answer.said, answer.reply_tokens) == ("The person is wearing a red coat", 2)
+
+
+def test_a_model_that_says_nothing_fit_is_stopped(
+    folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many unfit answers in a row, all of which were handed out before."""
+    monkeypatch.setattr("captioning.local.UNFIT_FACTOR", 1)
+    refusing = replace(service(folders("qwen2_5_vl", SORRY)), stop_after=6)
+    answers: list[tuple[int, Answer]] = []
+    with pytest.raises(UserError, match=r"the last 8 answers of .* were unfit; .*I'm sorry.*: refusal") as told:
+        answers.extend(LocalCaptioner(refusing).describe(photographs * 3))
+    assert "\n" not in str(told.value)
+    assert [answer.problem for _, answer in answers] == ["refusal"] * 8
+    assert len(settled(LocalRewriter(replace(refusing, stop_after=4)).rewrite(["red"] * 3))) == 3
+
+
+def test_a_model_that_says_something_fit_now_and_then_goes_on(
+    folders: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unfit answers count from the last fit one on; these replies are not of a model."""
+    said = iter([SORRY[0], SORRY[0], TEXT, SORRY[0], SORRY[0], TEXT, SORRY[0], SORRY[0], SORRY[0], SORRY[0]])
+    monkeypatch.setattr(
+        LocalModel, "reply", lambda self, prompts, most: [Reply(next(said), 9, 9, True) for _ in prompts]
+    )
+    monkeypatch.setattr("captioning.local.UNFIT_FACTOR", 1)
+    asked = replace(service(folders("qwen2")), batch_size=2, stop_after=3)
+    problems: list[str] = []
+    rewritten = LocalRewriter(asked).rewrite([f"a man {number}" for number in range(20)])
+    with pytest.raises(UserError, match="the last 4 answers"):
+        problems.extend(answer.problem for _, answer in rewritten)
+    assert len(problems) == 10
+
+
+def test_batches_shrink_where_memory_runs_out(
+    folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By halves, and stay so. The memory is pretended: the real model refuses more than two."""
+    sizes: list[int] = []
+
+    def small(inputs: Any, size: int) -> None:
+        sizes.append(size)
+        if size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    watch(monkeypatch, small)
+    asked = replace(service(folders("qwen2_5_vl")), batch_size=8)
+    answers = settled(LocalCaptioner(asked).describe(photographs * 2))
+    assert [answer.text for answer in answers] == [TEXT] * 14
+    assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2]
+
+
+def test_one_photograph_too_much_for_the_memory_is_a_problem_of_its_own(
+    folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the largest alone: its neighbours are described."""
+
+    def small(inputs: Any, size: int) -> None:
+        if len(inputs["pixel_values"]) > 80:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    watch(monkeypatch, small)
+    answers = settled(LocalCaptioner(service(folders("qwen2_5_vl"))).describe(photographs))
+    assert [answer.text for answer in answers] == [TEXT] * 5 + [None, None]
+    assert "too little memory for it alone: lower captioner.max_pixels" in answers[5].problem
+
+
+def test_photographs_are_opened_while_the_model_works(
+    folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the next batch, and no others: as few are held of a million as of a dozen."""
+    opened = threading.Semaphore(0)
+    real, count, most = local_prompts.open_image, 0, []
+
+    def open_image(path: Path) -> Image.Image:
+        opened.release()
+        return real(path)
+
+    def wait_for_next(inputs: Any, size: int) -> None:
+        nonlocal count
+        for _ in range(8 if count == 0 else size):
+            assert opened.acquire(timeout=30), "nobody opens the next batch"
+        count += size
+        most.append(opened.acquire(timeout=0))
+
+    monkeypatch.setattr(local_prompts, "open_image", open_image)
+    watch(monkeypatch, wait_for_next)
+    images = photographs * 4
+    described = LocalCaptioner(service(folders("qwen2_5_vl"))).describe(images)
+    for _ in range(4 * 4):
+        next(described)
+    assert most == [False] * 4
+    described.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("photographs")]
+
+
+def test_nothing_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
+    """Neither a model nor transformers: a name is told at once."""
+    program = (
+        "import sys; from captioning.local import *; from captioning.service import Service\n"
+        f"captioner = LocalCaptioner(Service(model={str(tmp_path / 'gone')!r}))\n"
+        "print(captioner.name, list(captioner.describe([])), {'torch', 'transformers'} & {*sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "local:gone [] set()\n"

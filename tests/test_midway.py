@@ -1,0 +1,116 @@
+"""A run that is left in the middle of an epoch ends where one that was not ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train
+from tests.small import quick_run, write_small_data
+from tests.test_train import assert_same_run, events, weights
+from utils.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+Small = tuple[Path, Path]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    folder = tmp_path_factory.mktemp("small")
+    return write_small_data(folder / "data", folder / "captions")
+
+
+@pytest.fixture(scope="module")
+def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody disturbed."""
+    run = tmp_path_factory.mktemp("whole")
+    assert train.main(quick_run(*small, run)) == 0
+    return run
+
+
+def signalled_at(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, epoch: int, step: int) -> None:
+    """Send this process a signal in a step, counted over the epochs of the run."""
+    real, seen = train.train_epoch, iter(range(100))
+
+    def signalled(*args: Any, on_step: Callable[..., None], **named: Any) -> Any:
+        this = next(seen)
+
+        def then(**values: Any) -> None:
+            on_step(**values)
+            if (this, values["step"]) == (epoch, step):
+                os.kill(os.getpid(), number)
+
+        return real(*args, on_step=then, **named)
+
+    monkeypatch.setattr(train, "train_epoch", signalled)
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(0, 1), (2, 0), (4, 4)])
+def test_told_to_make_room_it_saves_and_ends_within_the_step(
+    small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, step: int
+) -> None:
+    """SIGTERM in the warm-up, in an epoch, in its first and its last step: exit status 0, and the same end."""
+    with monkeypatch.context() as patch:
+        signalled_at(patch, signal.SIGTERM, epoch, step)
+        assert train.main(quick_run(*small, tmp_path)) == 0
+    steps = [event for event in events(tmp_path) if event["event"] == "step"]
+    assert steps[-1]["step"] == step
+    assert train.main(quick_run(*small, tmp_path)) == 0
+    assert_same_run(whole, tmp_path)
+
+
+def test_again_and_again(small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in every epoch."""
+    for epoch in range(5):
+        with monkeypatch.context() as patch:
+            signalled_at(patch, signal.SIGINT, 0 if epoch == 0 else 1, 2)
+            with pytest.raises(KeyboardInterrupt):
+                train.main(quick_run(*small, tmp_path))
+    train.main(quick_run(*small, tmp_path))
+    assert_same_run(whole, tmp_path)
+
+
+def test_savings_in_between_change_nothing(small: Small, whole: Path, tmp_path: Path) -> None:
+    """After every step, with one process that opens pictures."""
+    train.main(quick_run(*small, tmp_path, "train.save_minutes=1.0e-9", "train.workers=1"))
+    assert_same_run(whole, tmp_path)
+
+
+def test_killed_anywhere_it_ends_the_same(small: Small, whole: Path, tmp_path: Path) -> None:
+    """SIGKILL at moments that nobody chose, with a saving after every step."""
+    arguments = quick_run(*small, tmp_path, "train.save_minutes=1.0e-9")
+    kills = int(os.environ.get("TSN_KILLS", "1"))
+    for number in range(kills):
+        process = subprocess.Popen([sys.executable, "train.py", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL)
+        before = (tmp_path / "last.pth").stat().st_mtime_ns if (tmp_path / "last.pth").exists() else 0
+        while process.poll() is None:
+            time.sleep(0.005)
+            if (tmp_path / "last.pth").exists() and (tmp_path / "last.pth").stat().st_mtime_ns != before:
+                time.sleep(0.02 * number)
+                break
+        process.kill()
+        process.wait()
+        assert weights(tmp_path / "last.pth")
+    train.main(arguments)
+    assert_same_run(whole, tmp_path)
+
+
+def test_batches_by_identity_go_on_too(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images of each of four pseudo-identities; and a batch that has no whole number of them is refused."""
+    by_identity = ("train.images_per_identity=2", "train.rounds=1")
+    train.main(quick_run(*small, tmp_path / "whole", *by_identity))
+    with monkeypatch.context() as patch:
+        signalled_at(patch, signal.SIGTERM, 1, 1)
+        train.main(quick_run(*small, tmp_path / "left", *by_identity))
+    train.main(quick_run(*small, tmp_path / "left", *by_identity))
+    assert_same_run(tmp_path / "whole", tmp_path / "left")
+    with pytest.raises(UserError, match=r"train\.batch_size=8 is no multiple of train\.images_per_identity=3"):
+        train.main(quick_run(*small, tmp_path / "odd", "train.images_per_identity=3"))
