@@ -1,23 +1,30 @@
-"""The k-reciprocal clustering as it is usually published: N x N matrices, and Python loops over points."""
+"""The k-reciprocal clustering as it is published: N x N matrices, and Python loops over points."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN
 
-Dense = NDArray[np.float32]
+Dense = NDArray[Any]
 
 
 def dense_steps(
-    features: NDArray, *, k1: int, k2: int, eps: float | None, min_samples: int
+    features: NDArray, *, k1: int, k2: int, eps: float | None, min_samples: int, half: bool
 ) -> Iterator[tuple[str, NDArray | float]]:
-    """The steps one after the other, each with what it computed; the last is the labels. eps None: as published."""
-    distance = _squared_distances(features.astype(np.float32))
+    """The steps one after the other, each with what it computed; the last is the labels.
+
+    Args:
+        features, k1, k2, min_samples: as in `assign_pseudo_labels`.
+        eps: radius; None for the published rule.
+        half: float16 throughout, as published, whose rounding moves neighbours; else float32.
+    """
+    distance = _squared_distances(features.astype(np.float32)).astype(np.float16 if half else np.float32)
     distance = np.transpose(distance / distance.max(axis=0))
-    ranks = np.argsort(distance)
+    ranks = np.argsort(distance).astype(np.int32)
     yield "neighbours", ranks
     weights = _soft_memberships(distance, ranks, k1)
     yield "reciprocal", weights
@@ -43,13 +50,13 @@ def _squared_distances(features: Dense) -> Dense:
     return np.maximum(norms[:, None] + norms[None] - 2 * features @ features.T, 0)
 
 
-def _reciprocal(ranks: NDArray[np.int64], point: int, size: int) -> NDArray[np.int64]:
+def _reciprocal(ranks: NDArray[np.int32], point: int, size: int) -> NDArray[np.int32]:
     forward = ranks[point, :size]
     backward = ranks[forward, :size]
     return forward[np.where(backward == point)[0]]
 
 
-def _soft_memberships(distance: Dense, ranks: NDArray[np.int64], k1: int) -> Dense:
+def _soft_memberships(distance: Dense, ranks: NDArray[np.int32], k1: int) -> Dense:
     weights = np.zeros_like(distance)
     for point in range(len(distance)):
         first = _reciprocal(ranks, point, k1 + 1)
@@ -68,7 +75,7 @@ def _jaccard(weights: Dense) -> Dense:
     having = [np.flatnonzero(weights[:, point]) for point in range(len(weights))]
     jaccard = np.zeros_like(weights)
     for point in range(len(weights)):
-        overlap = np.zeros(len(weights), np.float32)
+        overlap = np.zeros(len(weights), weights.dtype)
         for member in np.flatnonzero(weights[point]):
             others = having[member]
             overlap[others] += np.minimum(weights[point, member], weights[others, member])

@@ -7,6 +7,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,9 +71,9 @@ def ours(features: NDArray, eps: float | None, clock: Clock) -> NDArray:
     return found.labels
 
 
-def dense(features: NDArray, eps: float | None, clock: Clock) -> NDArray:
+def dense(features: NDArray, eps: float | None, clock: Clock, *, half: bool = False) -> NDArray:
     """The baseline."""
-    steps = dense_steps(features, k1=K1, k2=K2, eps=eps, min_samples=MIN_SAMPLES)
+    steps = dense_steps(features, k1=K1, k2=K2, eps=eps, min_samples=MIN_SAMPLES, half=half)
     result: Any = None
     while (step := clock.timed("next", next, steps, None)) is not None:
         name, result = step
@@ -114,7 +115,13 @@ def recall(features: NDArray, eps: float | None, clock: Clock) -> NDArray:
     return np.empty(0)
 
 
-METHODS = {"ours": ours, "dense": dense, "scikit-learn": scikit_learn, "recall": recall}
+METHODS: dict[str, Callable[[NDArray, float | None, Clock], NDArray]] = {
+    "ours": ours,
+    "dense": dense,
+    "dense-half": partial(dense, half=True),
+    "scikit-learn": scikit_learn,
+    "recall": recall,
+}
 
 
 def forget_peak() -> None:

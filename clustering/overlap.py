@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 _AT_ONCE = 2**15  # minima summed at once: what they need stays in the processor's cache
-_ROUNDING = 1e-12  # of an overlap, a sum in float64; a pair that this lets in is compared again by whoever asks
+_DIGITS = 12  # means over k2 points make distances such as 1/2 common: rounding must not decide who is within eps
+_ROUNDING = 1e-11  # of an overlap; a pair that this lets in is compared again by whoever asks
 
 
 def pairwise_jaccard(weights: sparse.csr_matrix, *, max_distance: float = 1.0) -> sparse.csr_matrix:
@@ -20,7 +21,7 @@ def pairwise_jaccard(weights: sparse.csr_matrix, *, max_distance: float = 1.0) -
         max_distance: pairs farther apart are left out; from 1 on, none is.
 
     Returns:
-        [N, N] float64 in [0, 1], strictly upper triangular, columns sorted.
+        [N, N] float64 in [0, 1], of twelve digits, strictly upper triangular, columns sorted.
     """
     count = weights.shape[0]
     # J is below the bound b where m is above 2 (1 - b) / (2 - b).
@@ -40,7 +41,7 @@ def pairwise_jaccard(weights: sparse.csr_matrix, *, max_distance: float = 1.0) -
         row, column, overlap = _block(weights, columns, begin, length, start, stop, least)
         here = slice(end, end := end + len(row))
         index[here] = column
-        np.clip(1 - overlap / (2 - overlap), 0, 1, out=data[here])
+        np.clip(np.round(1 - overlap / (2 - overlap), _DIGITS), 0, 1, out=data[here])
         stored[start + 1 : stop + 1] = np.bincount(row, minlength=stop - start)
     return sparse.csr_matrix((data[:end], index[:end], np.cumsum(stored)), shape=weights.shape)
 
