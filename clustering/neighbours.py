@@ -12,8 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed
 
+from clustering import kernels
+from clustering.device_search import measured, nearest_and_farthest_on_device
 from clustering.inverted import FROM, approximate_neighbours
-from clustering.search import Points, nearest_and_farthest
+from clustering.layout import Points
+from clustering.search import nearest_and_farthest
 from utils.errors import UserError
 
 Method = Literal["exact", "ivf"]
@@ -28,18 +31,21 @@ class Neighbours:
     Attributes:
         nearest: [N, k] int64, by rising distance, each point itself first, ties by index.
         farthest: [N], squared Euclidean distance of the point that is farthest from each.
-        points: the points, ready for further distances.
+        points: [N, D], on the device where they were searched.
     """
 
     nearest: NDArray[np.int64]
     farthest: NDArray[np.float64]
-    points: Points
+    points: torch.Tensor
 
     def squared_distances(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float64]:
         """Squared Euclidean distances [M] of M pairs, summed in float64."""
-        device = self.points.given.device
-        row, column = torch.from_numpy(rows).to(device).long(), torch.from_numpy(columns).to(device).long()
-        return self.points.squared_distances(row, column[:, None])[:, 0].cpu().numpy()
+        if self.points.device.type != "cpu":
+            row, column = (torch.from_numpy(numbers).to(self.points.device).long() for numbers in (rows, columns))
+            return measured(self.points, row, column).cpu().numpy()
+        result = np.empty(len(rows))
+        kernels.pair_distances(self.points.numpy(), rows, columns, result)
+        return result
 
 
 def as_features(features: NDArray, name: str) -> NDArray:
@@ -79,15 +85,15 @@ def find_neighbours(
     """
     if method not in ("exact", "ivf"):
         raise UserError(f"knn must be 'exact' or 'ivf', not {method!r}")
-    search = approximate_neighbours if method == "ivf" and len(features) >= FROM else nearest_and_farthest
     with _full_precision():
         points = Points.of(features, device or default_device(), k=k)
-        if not _in_a_group():
-            return Neighbours(*search(points, k), points)
-        rank, size = distributed.get_rank(), distributed.get_world_size()
+        exact = nearest_and_farthest if points.given.device.type == "cpu" else nearest_and_farthest_on_device
+        search = approximate_neighbours if method == "ivf" and len(features) >= FROM else exact
+        rank, size = (distributed.get_rank(), distributed.get_world_size()) if _in_a_group() else (0, 1)
         bounds = [len(features) * number // size for number in range(size + 1)]
-        nearest, farthest = search(points, k, bounds[rank], bounds[rank + 1])
-    return Neighbours(_gathered(nearest, bounds), _gathered(farthest, bounds), points)
+        found = search(points, k, bounds[rank], bounds[rank + 1])
+    nearest, farthest = (_in_given_order(_gathered(share, bounds), points) for share in found)
+    return Neighbours(nearest, farthest, points.given)
 
 
 def nearest_neighbours(features: NDArray, k: int) -> NDArray[np.int64]:
@@ -134,8 +140,17 @@ def _in_a_group() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
+def _in_given_order(values: NDArray, points: Points) -> NDArray:
+    """What was found for the points in their order of searching [N, ...], in the order in which they were given."""
+    result = np.empty_like(values)
+    result[points.order.cpu().numpy()] = values
+    return result
+
+
 def _gathered(share: NDArray, bounds: list[int]) -> NDArray:
     """The shares of all processes, one after the other."""
+    if len(bounds) == 2:
+        return share
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
     sizes = np.diff(bounds)
     mine = torch.zeros((int(sizes.max()), *share.shape[1:]), dtype=torch.from_numpy(share).dtype, device=device)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-_AT_ONCE = 2**15  # minima summed at once: what they need stays in the processor's cache
-_DIGITS = 12  # means over k2 points make distances such as 1/2 common: rounding must not decide who is within eps
+from clustering import kernels
+
+_BLOCKS = 16  # for each thread, so that all of them end at about the same time
 _ROUNDING = 1e-11  # of an overlap; a pair that this lets in is compared again by whoever asks
 
 
@@ -27,53 +30,27 @@ def pairwise_jaccard(weights: sparse.csr_matrix, *, max_distance: float = 1.0) -
     # J is below the bound b where m is above 2 (1 - b) / (2 - b).
     least = max(0.0, 2 * (1 - max_distance) / (2 - max_distance) - _ROUNDING) if max_distance < 1 else 0.0
     columns = weights.tocsc()
-    weights = columns.tocsr()  # both sorted
+    rows = columns.tocsr()  # both sorted
     # Entry (i, l) meets what stands below it in column l, so that every pair is met once.
-    place = sparse.csc_matrix((np.arange(columns.nnz), columns.indices, columns.indptr), shape=weights.shape).tocsr()
+    place = sparse.csc_matrix((np.arange(columns.nnz), columns.indices, columns.indptr), shape=rows.shape).tocsr()
     begin = place.data.astype(np.int64) + 1
-    length = columns.indptr[weights.indices + 1].astype(np.int64) - begin
-    work = np.concatenate([[0], np.cumsum(length)])[weights.indptr]
-    cuts = np.searchsorted(work, np.arange(_AT_ONCE, work[-1] + _AT_ONCE, _AT_ONCE), side="right") - 1
-    # Room for as many pairs as there can be: memory is taken when it is written to, and no more is.
-    index, data = np.empty(work[-1], np.int32), np.empty(work[-1])
-    stored, end = np.zeros(count + 1, np.int64), 0
-    for start, stop in pairwise(np.unique(np.concatenate([[0], cuts, [count]])).tolist()):
-        row, column, overlap = _block(weights, columns, begin, length, start, stop, least)
-        here = slice(end, end := end + len(row))
-        index[here] = column
-        np.clip(np.round(1 - overlap / (2 - overlap), _DIGITS), 0, 1, out=data[here])
-        stored[start + 1 : stop + 1] = np.bincount(row, minlength=stop - start)
-    return sparse.csr_matrix((data[:end], index[:end], np.cumsum(stored)), shape=weights.shape)
+    work = np.concatenate([[0], np.cumsum(columns.indptr[rows.indices + 1] - begin)])[rows.indptr]
+    threads = torch.get_num_threads()
+    cuts = np.searchsorted(work, np.linspace(0, work[-1], _BLOCKS * threads + 1)[1:-1]).tolist()
+    by_row, by_column = ((way.indptr, way.indices, way.data) for way in (rows, columns))
+    found, end = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
 
+    def overlaps(index: NDArray[np.int32], data: NDArray[np.float64]) -> None:
+        def block(bounds: tuple[int, int]) -> None:
+            kernels.overlaps(*bounds, by_row, by_column, begin, least, found, end, index, data)
 
-def _block(
-    weights: sparse.csr_matrix,
-    columns: sparse.csc_matrix,
-    begin: NDArray[np.int64],
-    length: NDArray[np.int64],
-    start: int,
-    stop: int,
-    least: float,
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Rows, counted from `start`, columns and overlaps of the pairs of a block of rows, in order."""
-    entries = slice(weights.indptr[start], weights.indptr[stop])
-    size = length[entries]
-    ends = np.cumsum(size)
-    met = np.repeat(begin[entries] - (ends - size), size)
-    met += np.arange(len(met))
-    column = columns.indices.take(met)
-    # The accumulator has columns for what the block meets alone.
-    seen = np.zeros(weights.shape[0], bool)
-    seen[column] = True
-    known = np.flatnonzero(seen)
-    place = np.empty(weights.shape[0], np.int32)
-    place[known] = np.arange(len(known))
-    first_cell = np.repeat(np.arange(stop - start) * len(known), np.diff(weights.indptr[start : stop + 1]))
-    cell = np.repeat(first_cell, size)
-    cell += place.take(column)
-    shared = columns.data.take(met)
-    np.minimum(shared, np.repeat(weights.data[entries], size), out=shared)
-    total = np.bincount(cell, shared)
-    filled = np.flatnonzero(total > least)
-    row, place = np.divmod(filled, max(1, len(known)))
-    return row, known[place], total[filled]
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(block, pairwise([0, *cuts, count])))
+
+    # Counted first, so that the pairs are not held twice.
+    overlaps(np.empty(0, np.int32), np.empty(0))
+    np.cumsum(found, out=end[1:])
+    index, data = np.empty(end[-1], np.int32), np.empty(end[-1])
+    if len(index):
+        overlaps(index, data)
+    return sparse.csr_matrix((data, index, end), shape=weights.shape)

@@ -10,6 +10,8 @@ from scipy import sparse
 
 RADII = tuple(step / 20 for step in range(4, 17))  # 0.2 to 0.8, beyond which next to everything is one cluster
 _SAMPLE = 2000  # points whose silhouettes are computed
+_AT_ONCE = 2**18  # values that are sifted at once
+_BINS = 2**16
 _ZERO = 1e-6  # a distance below this counts as zero, and zeros do not count
 
 
@@ -27,26 +29,38 @@ def automatic_eps(
         eps; 1.0 where there is no pair at all.
     """
     count = pairs.shape[0]
-    zeros = np.count_nonzero(pairs.data < _ZERO)
-    nonzero = pairs.data[pairs.data >= _ZERO] if zeros else pairs.data
+    nonzero = pairs.nnz - sum(np.count_nonzero(part < _ZERO) for part in _parts(pairs.data))
     absent = count * (count - 1) // 2 - pairs.nnz
-    wanted = round(share * (len(nonzero) + absent))
+    wanted = round(share * (nonzero + absent))
     if wanted == 0:
-        return float(nonzero.min(initial=1.0))
+        return float(pairs.data.min(initial=1.0, where=pairs.data >= _ZERO))
     if not weight or not absent:
-        inside = min(wanted, len(nonzero))
-        return float((_sum_of_smallest(nonzero, inside) + (wanted - inside)) / wanted)
-    return _smallest_sum(np.sort(nonzero), pairs.tocoo(), offsets, weight, wanted) / wanted
+        inside = min(wanted, nonzero)
+        return float((_sum_of_smallest(pairs.data, inside) + (wanted - inside)) / wanted)
+    return _smallest_sum(np.sort(pairs.data[pairs.data >= _ZERO]), pairs.tocoo(), offsets, weight, wanted) / wanted
+
+
+def _parts(values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Views of a part each: whatever is made of one of them is small."""
+    return [values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE)]
 
 
 def _sum_of_smallest(values: NDArray[np.float64], wanted: int) -> float:
-    """Sum of the `wanted` smallest values; a sample tells most of the others apart, so that few are copied."""
-    if wanted == len(values):
-        return float(values.sum())
-    sample = np.sort(values[:: max(1, len(values) // 100_000)])
-    bound = sample[min(len(sample) - 1, int(len(sample) * (1.1 * wanted / len(values) + 0.01)))]
-    few = values[values <= bound]
-    return float(np.partition(few if len(few) >= wanted else values, wanted - 1)[:wanted].sum())
+    """Sum of the `wanted` smallest of the values in [0, 1] that count as non-zero; they are counted in bins first."""
+    if wanted == 0:
+        return 0.0
+    counts = np.zeros(_BINS + 1, np.int64)
+    for part in _parts(values):
+        counts += np.bincount((part[part >= _ZERO] * _BINS).astype(np.int32), minlength=_BINS + 1)
+    # The last of them is in this bin.
+    bin_ = int(np.searchsorted(np.cumsum(counts), wanted))
+    before = int(counts[:bin_].sum())
+    total, inside = 0.0, []
+    for part in _parts(values):
+        place = part * _BINS
+        total += float(part.sum(where=(part >= _ZERO) & (place < bin_)))
+        inside.append(part[(part >= _ZERO) & (place >= bin_) & (place < bin_ + 1)])
+    return total + float(np.sort(np.concatenate(inside))[: wanted - before].sum())
 
 
 def _smallest_sum(
