@@ -12,14 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertTokenizer
 
+from models.attention import Layout
 from models.checkpoint import load_weights, read_model
 from models.fusion import FusionEncoder
 from models.losses import Negatives, hard_negatives, id_loss, itc_loss, itm_loss
 from models.sizes import Sizes
-from models.text import build_text_encoder
+from models.text import build_text_encoder, read_texts
 from models.tokenizer import enc_token_id
 from models.vision import build_vision_encoder
 from utils.errors import UserError
+from utils.precision import Precision, autocast
 
 
 class TSN(nn.Module):
@@ -32,6 +34,7 @@ class TSN(nn.Module):
         negatives: which pairs the matching head learns to tell from true ones, see `hard_negatives`.
         fuse_padding: attend to the padding of a caption when fusing, as published; a caption's fused feature then
             depends on how far it was padded.
+        precision: of the encoders' matrix products; projections, losses and everything that is returned are float32.
         checkpointed_blocks, offload: see `build_vision_encoder`.
     """
 
@@ -44,6 +47,7 @@ class TSN(nn.Module):
         negatives: Negatives = "hardest",
         fuse_padding: bool = False,
         dropout: float = 0.1,
+        precision: Precision = "fp32",
         checkpointed_blocks: int = 0,
         offload: bool = False,
     ) -> None:
@@ -52,6 +56,7 @@ class TSN(nn.Module):
         self.enc_token = enc_token
         self.negatives = negatives
         self.fuse_padding = fuse_padding
+        self.precision = precision
         self.visual_encoder = build_vision_encoder(sizes, checkpointed_blocks=checkpointed_blocks, offload=offload)
         self.text_encoder = build_text_encoder(sizes, dropout=dropout)
         self.vision_proj = nn.Linear(sizes.vision_width, sizes.embed)
@@ -98,26 +103,35 @@ class TSN(nn.Module):
         """Start a new classifier over this many pseudo-identities."""
         self.classifier = _classifier(self.sizes.embed, classes).to(self.cross_proj.weight.device)
 
+    def compile_encoders(self) -> None:
+        """Compile the two encoders, each at its first call; names of parameters stay."""
+        self.visual_encoder.compile()
+        self.text_encoder.compile()
+
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Encode normalised pixels [B, 3, H, W] into tokens [B, P, D] and embeddings [B, 256] of unit length."""
-        tokens = self.visual_encoder(pixels)
-        return tokens, F.normalize(self.vision_proj(tokens[:, 0]), dim=-1)
+        with autocast(pixels.device, self.precision):
+            tokens = self.visual_encoder(pixels)
+        return tokens.float(), F.normalize(self.vision_proj(tokens[:, 0].float()), dim=-1)
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode token ids [B, L] into tokens [B, L, D] and embeddings [B, 256] of unit length."""
-        tokens = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state
-        return tokens, F.normalize(self.text_proj(tokens[:, 0]), dim=-1)
+        with autocast(input_ids.device, self.precision):
+            tokens = read_texts(self.text_encoder, input_ids, Layout(attention_mask.bool()))
+        return tokens.float(), F.normalize(self.text_proj(tokens[:, 0].float()), dim=-1)
 
     def fuse(self, image_tokens: Tensor, text_tokens: Tensor, text_mask: Tensor | None = None) -> Tensor:
         """Fuse a photograph with its caption into one feature [B, 256], not normalised.
 
         Without `text_mask` [B, L] the padding is attended to (as published).
         """
-        return self.cross_proj(self.image_cross_model(image_tokens, text_tokens, text_mask)[:, 0])
+        with autocast(image_tokens.device, self.precision):
+            fused = self.image_cross_model(image_tokens, text_tokens, text_mask)
+        return self.cross_proj(fused.float())
 
     def match(self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logit [B] that text i (ids [B, L]) belongs to image i (tokens [B, P, D])."""
-        return self._match_logits(image_tokens, input_ids, attention_mask)[:, 1]
+        return self._match_logits(image_tokens, input_ids, Layout.of(attention_mask))[:, 1]
 
     def forward(
         self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, *, matching: bool = True
@@ -130,28 +144,32 @@ class TSN(nn.Module):
         trains the fusion encoder, the classifier and the text projection, and, through the text's own logits,
         the text encoder, but never the image encoder (as published).
         """
-        image_tokens = self.visual_encoder(pixels)
-        text_tokens = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state
-        image_proj, text_proj = self.vision_proj(image_tokens[:, 0]), self.text_proj(text_tokens[:, 0])
+        layout = Layout.of(attention_mask)
+        # Where padding is attended to, it must have been read.
+        tower = Layout(attention_mask.bool()) if self.fuse_padding else layout
+        with autocast(pixels.device, self.precision):
+            image_tokens = self.visual_encoder(pixels)
+            text_tokens = read_texts(self.text_encoder, input_ids, tower)
+        image_proj = self.vision_proj(image_tokens[:, 0].float())
+        text_proj = self.text_proj(tower.first(text_tokens).float())
 
         text_mask = None if self.fuse_padding else attention_mask
-        fused = self.fuse(image_tokens.detach(), text_tokens.detach(), text_mask)
+        fused = self.fuse(image_tokens.detach(), tower.unpack(text_tokens.detach()), text_mask)
         losses = {"itc": itc_loss(image_proj, text_proj, labels)}
         if matching:
             image_index, text_index = hard_negatives(image_proj, text_proj, labels, choice=self.negatives)
-            logits = self._match_logits(
-                torch.cat([image_tokens, image_tokens[image_index], image_tokens]),
-                torch.cat([input_ids, input_ids, input_ids[text_index]]),
-                torch.cat([attention_mask, attention_mask, attention_mask[text_index]]),
-            )
-            losses["itm"] = itm_loss(logits)
+            own = torch.arange(len(labels), device=labels.device)
+            texts = torch.cat([own, own, text_index])
+            pairs = Layout.of(attention_mask[texts], image=torch.cat([own, image_index, own]))
+            losses["itm"] = itm_loss(self._match_logits(image_tokens, input_ids[texts], pairs))
         losses["id"] = id_loss(self.classifier(fused), self.classifier(text_proj), labels)
         return losses
 
-    def _match_logits(self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def _match_logits(self, image_tokens: Tensor, input_ids: Tensor, layout: Layout) -> Tensor:
         marked = torch.cat([torch.full_like(input_ids[:, :1], self.enc_token), input_ids[:, 1:]], dim=1)
-        joint = self.text_encoder(marked, attention_mask=attention_mask, encoder_hidden_states=image_tokens)
-        return self.itm_head(joint.last_hidden_state[:, 0])
+        with autocast(input_ids.device, self.precision):
+            joint = read_texts(self.text_encoder, marked, layout, image_tokens)
+        return self.itm_head(layout.first(joint).float())
 
 
 def _classifier(width: int, classes: int) -> nn.Linear:
