@@ -28,6 +28,7 @@ from retrieval.summary import query_examples, training_curves
 from utils.device import pick_device
 from utils.errors import UserError, run_script
 from utils.files import write_json
+from utils.precision import pick_precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,7 +62,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     tokenizer = load_tokenizer(vocabulary(config, checkpoint))
     image = config.model.image_size
-    model = TSN.from_checkpoint(checkpoint, tokenizer, image=(image[0], image[1]) if image else None).to(device)
+    model = TSN.from_checkpoint(
+        checkpoint,
+        tokenizer,
+        image=(image[0], image[1]) if image else None,
+        precision=pick_precision(config.train.precision, device),
+    ).to(device)
     embedded = embed(
         model,
         tokenizer,

@@ -35,10 +35,11 @@ from training.batches import pseudo_labelled_batches
 from training.epoch import train_epoch
 from training.features import fused_features
 from training.run_folder import RunFolder, fingerprint
-from training.schedule import build_optimizer, derived_seed, learning_rates
+from training.schedule import build_optimizer, build_scaler, derived_seed, learning_rates
 from training.training_pairs import load_training_pairs
 from utils.device import pick_device
 from utils.errors import UserError, run_script
+from utils.precision import pick_precision
 
 WARM_UP = -1  # the round before the first clustering
 NONE_YET = -1.0  # below every figure
@@ -126,10 +127,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         torch.manual_seed(derived_seed(train.seed, 1, round_number + 1))
         model.set_classes(labelled.clusters)
         optimizer = build_optimizer(model, lr=lr, weight_decay=train.weight_decay, beta2=train.beta2)
+        scaler = build_scaler(model.precision, device)
+        if train.compile:
+            model.compile_encoders()
         best_of_round = NONE_YET
         if resumed:
             model.load_state_dict(resumed["model"])
             optimizer.load_state_dict(resumed["memory"]["optimizer"])
+            scaler.load_state_dict(resumed["memory"].get("scaler", {}))
             best_of_round = resumed["memory"]["best_of_round"]
 
         for epoch in range(resumed["epoch"] if resumed else 0, epochs):
@@ -153,11 +158,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                 tokenizer,
                 optimizer,
                 batches,
-                torch.from_numpy(labelled.labels).to(device),
+                torch.from_numpy(labelled.labels),
                 learning_rates=rates,
                 # Before image and text are aligned, the hardest negatives teach a random head nothing.
                 matching=round_number != WARM_UP,
                 clip_norm=train.clip_norm,
+                accumulate=train.accumulate,
+                scaler=scaler,
                 log_every=train.log_every,
                 on_step=partial(run.log, "step", round=round_number, epoch=epoch),
                 desc=f"{name}, epoch {epoch}",
@@ -197,7 +204,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "validation": figures,
                     "config": config.model_dump(),
                 },
-                {"optimizer": optimizer.state_dict(), "best": best, "best_of_round": best_of_round, "eps": eps},
+                {
+                    "optimizer": optimizer.state_dict(),
+                    "scaler": scaler.state_dict(),
+                    "best": best,
+                    "best_of_round": best_of_round,
+                    "eps": eps,
+                },
                 best=is_best,
                 best_of_round=is_best_of_round,
             )
@@ -216,6 +229,7 @@ def initial_model(config: Config, tokenizer: BertTokenizer) -> TSN:
         dropout=model.dropout,
         negatives=config.train.negatives,
         fuse_padding=model.fuse_padding,
+        precision=pick_precision(config.train.precision, pick_device(config.run.device)),
         checkpointed_blocks=model.checkpointed_blocks,
         offload=model.offload,
     )

@@ -80,6 +80,9 @@ class Train(Section):
     warmup_epochs: Whole
     restart: bool
     batch_size: Annotated[int, Field(ge=2)]
+    accumulate: Count
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    compile: bool
     lr: Positive
     warmup_lr: Positive | None
     ramp_steps: Whole
