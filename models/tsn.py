@@ -57,7 +57,9 @@ class TSN(nn.Module):
         self.negatives = negatives
         self.fuse_padding = fuse_padding
         self.precision = precision
-        self.visual_encoder = build_vision_encoder(sizes, checkpointed_blocks=checkpointed_blocks, offload=offload)
+        self.visual_encoder = build_vision_encoder(
+            sizes, precision=precision, checkpointed_blocks=checkpointed_blocks, offload=offload
+        )
         self.text_encoder = build_text_encoder(sizes, dropout=dropout)
         self.vision_proj = nn.Linear(sizes.vision_width, sizes.embed)
         self.text_proj = nn.Linear(sizes.text_width, sizes.embed)

@@ -103,6 +103,14 @@ def test_half_precision_is_close_and_returns_single_precision(vocabulary: Path) 
         assert torch.allclose(found[3], single.fuse(image, text, mask), atol=0.1)
 
 
+def test_recomputed_blocks_have_the_gradients_of_their_own_precision(vocabulary: Path) -> None:
+    """A block that is computed again for the backward pass is computed in what it was computed in at first."""
+    ids, mask = tokenize(load_tokenizer(vocabulary), CAPTIONS)
+    _, grads = losses_and_gradients(small(vocabulary, precision="bf16"), ids, mask)
+    _, again = losses_and_gradients(small(vocabulary, precision="bf16", checkpointed_blocks=2), ids, mask)
+    assert all(torch.equal(grads[name], again[name]) for name in grads)
+
+
 def test_accumulation_takes_the_mean_gradient_of_its_batches(vocabulary: Path) -> None:
     """Three batches, two to an update: one with the mean of the first two's gradients, one with the third's."""
     tokenizer = load_tokenizer(vocabulary)
