@@ -32,7 +32,7 @@ _KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def matmul_rate(device: torch.device, precision: Precision) -> dict[str, float]:
-    """The `rate` that products of square matrices reach, in FLOP/s: the best of 21, since what else runs only slows them."""
+    """The `rate` of products of square matrices in FLOP/s: the best of 21, since what else runs only slows them."""
     side = 8192 if device.type == "cuda" else 2048
     if _matmul_seconds(device, precision, 512, times=1) > 0.05:
         side = 512  # this device has no arithmetic of that kind, and takes for ever over more

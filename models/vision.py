@@ -52,6 +52,7 @@ def build_vision_encoder(
     assert encoder.pos_embed is not None
     nn.init.normal_(encoder.pos_embed, std=0.5)
     for block in encoder.blocks:
+        assert isinstance(block, PreciseBlock)
         block.precision = precision
     for index in range(max(0, sizes.vision_depth - checkpointed_blocks), sizes.vision_depth):
         encoder.blocks[index] = checkpoint_wrapper(encoder.blocks[index], offload_to_cpu=offload)
