@@ -27,7 +27,8 @@ from retrieval.retrieval_set import build_retrieval_set
 from retrieval.summary import query_examples, training_curves
 from utils.device import pick_device
 from utils.errors import UserError, run_script
-from utils.files import write_json
+from utils.files import read_json, write_json
+from utils.precision import pick_precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,7 +62,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     tokenizer = load_tokenizer(vocabulary(config, checkpoint))
     image = config.model.image_size
-    model = TSN.from_checkpoint(checkpoint, tokenizer, image=(image[0], image[1]) if image else None).to(device)
+    model = TSN.from_checkpoint(
+        checkpoint,
+        tokenizer,
+        image=(image[0], image[1]) if image else None,
+        precision=pick_precision(config.train.precision, device),
+    ).to(device)
     embedded = embed(
         model,
         tokenizer,
@@ -85,6 +91,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         figures[variant] = judge(scores, retrieval)
     print_table(figures)
+    chosen_on = chooser(checkpoint)
+    if chosen_on == "test":
+        print("the epoch was chosen on the test split: these are not figures of unseen data")
     if unwritten:
         print(f"{unwritten} of {len(retrieval.queries)} queries have no rewrite: they are scored without MSM")
 
@@ -101,12 +110,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             "queries_without_rewrite": unwritten,
             "msm_weight": config.eval.msm_weight,
             "k_test": config.eval.k_test,
+            "chosen_on": chosen_on,
             "checkpoint": str(checkpoint),
         },
     )
     write_report(
         folder / "report.html",
-        title=f"TSN on {config.data.name}",
+        title=f"TSN on {config.data.name}" + (", epoch chosen on the test split" if chosen_on == "test" else ""),
         ablation=ablation,
         examples=query_examples(scores, retrieval, count=config.eval.examples),
         curves=training_curves(folder / "log.jsonl"),
@@ -117,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "Weight of rewrite-caption similarity": str(config.eval.msm_weight),
             "Images a query that are matched again": str(config.eval.k_test),
             "Model": f"{config.model.preset}, images of {model.sizes.image[0]} x {model.sizes.image[1]} pixels",
-            "Epoch chosen on": config.eval.select,
+            "Epoch chosen on": chosen_on,
             "Seed": str(config.train.seed),
             "Machine": f"{platform.system()} {platform.machine()}, {device.type}, torch {torch.__version__}",
             "Date": date.today().isoformat(),
@@ -163,6 +173,12 @@ def vocabulary(config: Config, checkpoint: Path) -> str | Path:
             f"model.vocab is not set and there is no {beside}: which vocabulary was {checkpoint} made with?"
         )
     return config.model.vocab
+
+
+def chooser(checkpoint: Path) -> str:
+    """The split on which the checkpoint was chosen, where its run folder says so."""
+    stamp = checkpoint.parent / "run.json"
+    return str(read_json(stamp).get("eval.select")) if stamp.is_file() else "not known"
 
 
 def print_table(figures: dict) -> None:

@@ -1,18 +1,33 @@
 #!/usr/bin/env bash
 # The whole pipeline of one config: captions that are missing, training rounds, test, report.
-#   bash train.bash [CONFIG] [--set key=value ...]        (default: configs/demo.yaml)
+#   bash train.bash [CONFIG] [--seeds 1,2,3] [--set key=value ...]        (default: configs/demo.yaml)
+# With --seeds, one run for each, in output/<name>/seed_<N>/, and a table of mean and deviation.
 set -euo pipefail
-if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then sed -n '2,3s/^# *//p' "$0"; exit; fi
+if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then sed -n '2,4s/^# *//p' "$0"; exit; fi
 config=configs/demo.yaml
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then config=$1; shift; fi
+seeds=
+if [ "${1:-}" = --seeds ]; then seeds=${2:-}; shift $(($# > 1 ? 2 : 1)); fi
 if [ -f "$config" ]; then config=$(realpath "$config"); fi
 cd "$(dirname "$0")"
 . scripts/environment.bash
+if [ -n "$seeds" ] && [[ ! $seeds =~ ^[0-9]+(,[0-9]+)*$ ]]; then complain "--seeds $seeds: it should be like 1,2,3"; fi
 
 # A scheduler that makes room (SIGTERM): train.py saves and ends well, and nothing else is begun.
 trap 'exit 0' TERM
 # Status 3: some images or queries could not be described. They are listed, and left out of what follows.
 "$python" gen_train_data.py --config "$config" "$@" || [ $? -eq 3 ]
 "$python" gen_test_data.py --config "$config" "$@" || [ $? -eq 3 ]
-"$python" train.py --config "$config" "$@"
-"$python" test.py --config "$config" "$@"
+if [ -z "$seeds" ]; then
+    "$python" train.py --config "$config" "$@"
+    "$python" test.py --config "$config" "$@"
+    exit
+fi
+folder=output/$(basename "$config" .yaml)
+runs=()
+for seed in ${seeds//,/ }; do
+    runs+=("$folder/seed_$seed")
+    "$python" train.py --config "$config" "$@" --set "train.seed=$seed" "run.dir=${runs[-1]}"
+    "$python" test.py --config "$config" "$@" --set "train.seed=$seed" "run.dir=${runs[-1]}"
+done
+"$python" -m retrieval.seeds "${runs[@]}" --out "$folder/seeds.md"

@@ -6,7 +6,6 @@ import utils.interrupts  # noqa: F401 - before what takes long to load
 
 # isort: split
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -14,73 +13,82 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from numpy.typing import NDArray
 from transformers import BertTokenizer
 
 from captioning.paraphrase import paraphrase_some, texts_to_learn_words_from
-from clustering.pseudo_labels import PseudoLabels, assign_pseudo_labels
-from clustering.quality import describe_quality, label_quality
+from clustering.pseudo_labels import PseudoLabels
 from configs.identity import run_identity
 from configs.load import add_config_arguments, load_config, save_config
 from configs.schema import Config
-from data.cache import ImageCache
 from data.captions import read_test_texts, test_file, train_file
-from data.images import Opener, open_image
+from data.images import Opener
+from data.mapped import kept_images
 from data.pairs import UnlabelledPairs
 from data.readers import READERS, of_split
-from data.records import ImageRecord, person_ids
+from data.records import ImageRecord, hold_out, person_ids
 from models.build import build_model, build_tokenizer
 from models.sizes import PRESETS
 from models.tsn import TSN
 from retrieval.retrieval_set import RetrievalSet, build_retrieval_set
 from retrieval.validation import validate
 from training.batches import pseudo_labelled_batches
+from training.board import Board
 from training.epoch import train_epoch
 from training.features import fused_features
 from training.keeper import NONE_YET, Keeper
+from training.labelling import labels_of_round, tell_quality
 from training.run_folder import RunFolder, fingerprint
-from training.schedule import build_optimizer, derived_seed, learning_rates
+from training.schedule import build_optimizer, build_scaler, derived_seed, learning_rates
 from training.training_pairs import load_training_pairs
-from utils.device import pick_device
+from utils import group
+from utils.device import out_of_memory_explained, pick_device
 from utils.errors import UserError, run_script
-from utils.interrupts import ADVICE, Patient, ending_well
+from utils.interrupts import Patient, ending_well
+from utils.launch import launch, processes_to_start
+from utils.precision import pick_precision
 
 WARM_UP = -1  # the round before the first clustering
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    with ending_well():
-        return train_rounds(argv)
-
-
-def train_rounds(argv: Sequence[str] | None) -> int:
-    """The whole run; the exit status is 0 also where it was told to end and saved what it had."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
     arguments = parser.parse_args(argv)
     config = load_config(arguments.config, arguments.overrides)
-    train = config.train
-    if train.images_per_identity and train.batch_size % train.images_per_identity:
-        raise UserError(
-            f"train.batch_size={train.batch_size} is no multiple of train.images_per_identity="
-            f"{train.images_per_identity}"
-        )
+    batch, each = config.train.batch_size, config.train.images_per_identity
+    if each and batch % each:
+        raise UserError(f"train.batch_size={batch} is no multiple of train.images_per_identity={each}")
+    processes = processes_to_start(config.run.processes, config.run.device, batch)
+    if processes > 1:
+        return launch([sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)], processes)
     device = pick_device(config.run.device)
+    with ending_well(), out_of_memory_explained(), group.joined(device):
+        return train_rounds(config, device)
+
+
+def train_rounds(config: Config, device: torch.device) -> int:
+    """The whole run; the exit status is 0 also where it was told to end and saved what it had."""
+    train = config.train
     # On the CPU the same seed gives the same bits, however many threads add up the gradients of shared negatives.
     torch.use_deterministic_algorithms(device.type == "cpu")
 
     # What there is to learn from: photographs and generated captions, nobody's identity.
     records = READERS[config.data.name](Path(config.data.root))
     train_records = of_split(records, "train", source=config.data.root)
+    held: list[ImageRecord] = []
+    if config.eval.select == "held_out":
+        train_records, held = hold_out(train_records, config.eval.held_out, train.seed)
     pairs = load_training_pairs(train_records, train_file(Path(config.captions.dir), config.data.name))
     source = source_pairs(config)
-    validation = validation_set(config, records)
+    validation = validation_set(config, records, held)
 
     run = RunFolder(Path(config.run.dir), identity(config, pairs, source))
-    save_config(config, run.path / "config.yaml")
     state = run.load_state()
+    if config.run.tensorboard and group.is_first():
+        run.board = Board(run.path)
     paraphrase = paraphrase_some(train.paraphrase, pairs.captions) if train.paraphrase else None
-    words = texts_to_learn_words_from(pairs.captions, paraphrase)
-    tokenizer = build_tokenizer(config.model.vocab, words, run.path / "vocab.txt")
+    tokenizer = vocabulary(config, run, texts_to_learn_words_from(pairs.captions, paraphrase))
     opener = photographs(config, pairs, validation)
 
     def starting_model() -> TSN:
@@ -88,70 +96,47 @@ def train_rounds(argv: Sequence[str] | None) -> int:
         model = initial_model(config, tokenizer)
         return model if train.restart else run.load_round(model)
 
-    def pseudo_labels(round_number: int, eps: float | None) -> PseudoLabels:
-        """Who might be the same person: by distinct captions before the first round, by clustering from then on."""
-        if round_number == WARM_UP:
-            return PseudoLabels(pairs.caption_groups(), eps=0.0)
-        if stored := run.load_labels(round_number):
-            return PseudoLabels(*stored)
+    def features(round_number: int) -> tuple[NDArray, NDArray | None]:
+        """Fused features of the training pairs and of the source pairs, by the best model so far."""
         model = run.load_round(initial_model(config, tokenizer)).to(device)
-        features = partial(
-            fused_features,
-            model,
-            tokenizer,
-            batch_size=config.eval.batch_size,
-            workers=train.workers,
-            opener=opener,
+        fused = partial(
+            fused_features, model, tokenizer, batch_size=config.eval.batch_size, workers=train.workers, opener=opener
         )
-        found = assign_pseudo_labels(
-            features(pairs, desc=f"round {round_number}: features"),
-            source=features(source, desc="source features") if source else None,
-            source_weight=config.cluster.source_weight,
-            k1=config.cluster.k1,
-            k2=config.cluster.k2,
-            eps=eps if eps and config.cluster.freeze_eps else config.cluster.eps,
-            min_samples=config.cluster.min_samples,
-            metric=config.cluster.metric,
-            knn=config.cluster.knn,
-            device=device,
-        )
-        if found.clusters < 2:
-            what, hint = ("every image is noise", "larger") if not found.clusters else ("all are one", "smaller")
-            raise UserError(f"round {round_number}: {what} at eps={found.eps:.4f}: set a {hint} cluster.eps")
-        run.save_labels(round_number, found.labels, eps=found.eps, silhouette=found.silhouette, names=pairs.names)
-        return found
+        own = fused(pairs, desc=f"round {round_number}: features")
+        return own, fused(source, desc="source features") if source else None
 
     best, eps = (state["memory"]["best"], state["memory"]["eps"]) if state else (NONE_YET, None)
     first_round = state["round"] if state else (WARM_UP if train.warmup_epochs else 0)
     for round_number in range(first_round, train.rounds):
-        name = "warm-up" if round_number == WARM_UP else f"round {round_number}"
-        epochs, lr = train.epochs, train.lr
-        if round_number == WARM_UP:
-            epochs, lr = train.warmup_epochs, train.warmup_lr or train.lr
-        labelled = pseudo_labels(round_number, eps)
         resumed = state if state and state["round"] == round_number else None
-        if round_number != WARM_UP:
-            eps = labelled.eps
-        if round_number != WARM_UP and not resumed:
-            # Ids are read here alone, for the report; nothing that follows sees them.
-            before = run.load_labels(round_number - 1)
-            quality = label_quality(
-                labelled.labels,
-                person_ids(pairs.names, train_records),
-                previous=before[0] if before else None,
-                silhouette=labelled.silhouette,
+        if round_number == WARM_UP:
+            # Who might be the same person, before there are features to cluster: those who are described alike.
+            name, epochs, lr = "warm-up", train.warmup_epochs, train.warmup_lr or train.lr
+            labelled = PseudoLabels(pairs.caption_groups(), eps=0.0)
+        else:
+            name, epochs, lr = f"round {round_number}", train.epochs, train.lr
+            options = config.cluster.model_dump(exclude={"freeze_eps", "source_name", "source_root"})
+            if eps and config.cluster.freeze_eps:
+                options["eps"] = eps
+            labelled = labels_of_round(
+                run, round_number, partial(features, round_number), names=pairs.names, device=device, **options
             )
-            run.log("labels", round=round_number, eps=eps, **quality)
-            print(f"{name}: {describe_quality(quality)}, eps {eps:.4f}", flush=True)
+            eps = labelled.eps
+            if not resumed:
+                tell_quality(run, round_number, labelled, person_ids(pairs.names, train_records))
 
         model = starting_model().to(device)
         torch.manual_seed(derived_seed(train.seed, 1, round_number + 1))
         model.set_classes(labelled.clusters)
         optimizer = build_optimizer(model, lr=lr, weight_decay=train.weight_decay, beta2=train.beta2)
+        scaler = build_scaler(model.precision, device)
+        if train.compile:
+            model.compile_encoders()
         keeper = Keeper(
             run,
             model,
             optimizer,
+            scaler,
             round_number=round_number,
             eps=eps,
             best=best,
@@ -160,9 +145,8 @@ def train_rounds(argv: Sequence[str] | None) -> int:
             resumed=resumed,
             name=config.eval.select_by,
         )
-
-        for epoch in range(keeper.epoch, epochs):
-            start = time.monotonic()
+        while keeper.epoch < epochs and not (train.patience and keeper.fruitless >= train.patience):
+            epoch, start = keeper.epoch, time.monotonic()
             seed = derived_seed(train.seed, 2, round_number + 1, epoch)
             batches = pseudo_labelled_batches(
                 pairs,
@@ -180,54 +164,63 @@ def train_rounds(argv: Sequence[str] | None) -> int:
             )
             steps = len(batches) + (keeper.midway.step if keeper.midway else 0)
             rates = learning_rates(lr, epoch=epoch, epochs=epochs, steps=steps, ramp_steps=train.ramp_steps)
-            torch.manual_seed(seed)
+            torch.manual_seed(seed + group.rank())
             with Patient("stopping after this step, and saving") as patient:
                 losses = train_epoch(
                     model,
                     tokenizer,
                     optimizer,
                     batches,
-                    torch.from_numpy(labelled.labels).to(device),
+                    torch.from_numpy(labelled.labels),
                     learning_rates=rates,
                     # Before image and text are aligned, the hardest negatives teach a random head nothing.
                     matching=round_number != WARM_UP,
                     clip_norm=train.clip_norm,
+                    accumulate=train.accumulate,
+                    scaler=scaler,
                     log_every=train.log_every,
                     on_step=partial(run.log, "step", round=round_number, epoch=epoch),
                     midway=keeper.midway,
                     after_step=partial(keeper.after_step, patient),
+                    names=pairs.names,
                     desc=f"{name}, epoch {epoch}",
                 )
             if losses is None:
-                if patient.stopping == signal.SIGINT:
-                    raise KeyboardInterrupt
-                print(ADVICE, file=sys.stderr)
-                return 0
-            seconds = time.monotonic() - start
+                return patient.leave()
+            seconds, done = time.monotonic() - start, {"round": round_number, "epoch": epoch}
             speed = len(batches) * train.batch_size / seconds
-            done = {"round": round_number, "epoch": epoch}
             run.log("epoch", **done, lr=rates[-1], seconds=seconds, images_per_s=speed, **losses)
             line = f"{name}, epoch {epoch}: loss {losses['loss']:.3f}, {speed:.0f} images/s"
 
             figures: dict[str, float] = {}
             if validation is not None:
-                figures = validate(
-                    model,
-                    tokenizer,
-                    validation,
-                    k=config.eval.select_k,
-                    weight=config.eval.select_weight,
-                    batch_size=config.eval.batch_size,
-                    opener=opener,
-                )
-                run.log("validation", round=round_number, epoch=epoch, split=config.eval.select, **figures)
+                figures = group.of_first(partial(chosen_figures, config, model, tokenizer, validation, opener))
+                run.log("validation", **done, split=config.eval.select, **figures)
                 line += f", {config.eval.select} R1 {figures['R1']:.1f}, mAP {figures['mAP']:.1f}"
             print(line, flush=True)
-
             keeper.after_epoch(figures)
         best = keeper.best
     print(f"trained: {run.path / 'best.pth'}")
     return 0
+
+
+def chosen_figures(
+    config: Config, model: TSN, tokenizer: BertTokenizer, validation: RetrievalSet, opener: Opener
+) -> dict[str, float]:
+    """The figures that choose the best epoch."""
+    k, weight, size = config.eval.select_k, config.eval.select_weight, config.eval.batch_size
+    return validate(model, tokenizer, validation, k=k, weight=weight, batch_size=size, opener=opener)
+
+
+def vocabulary(config: Config, run: RunFolder, texts: list[str]) -> BertTokenizer:
+    """The tokenizer of the run, whose vocabulary is kept in its folder with the resolved config."""
+
+    def keep() -> None:
+        save_config(config, run.path / "config.yaml")
+        build_tokenizer(config.model.vocab, texts, run.path / "vocab.txt")
+
+    group.of_first(keep)
+    return build_tokenizer(config.model.vocab, texts, run.path / "vocab.txt")
 
 
 def initial_model(config: Config, tokenizer: BertTokenizer) -> TSN:
@@ -242,18 +235,17 @@ def initial_model(config: Config, tokenizer: BertTokenizer) -> TSN:
         dropout=model.dropout,
         negatives=config.train.negatives,
         fuse_padding=model.fuse_padding,
+        precision=pick_precision(config.train.precision, pick_device(config.run.device)),
         checkpointed_blocks=model.checkpointed_blocks,
         offload=model.offload,
     )
 
 
 def photographs(config: Config, pairs: UnlabelledPairs, validation: RetrievalSet | None) -> Opener:
-    """Where photographs come from: files, or memory for what every epoch looks at."""
-    if not config.train.cache:
-        return open_image
-    gallery = [record.path for record in validation.records] if validation else []
+    """Where photographs come from; every epoch looks at the training pairs and at the validation's gallery."""
     image = config.model.image_size or PRESETS[config.model.preset].image
-    return ImageCache([*pairs.paths, *gallery], (image[0], image[1]))
+    gallery = [record.path for record in validation.records] if validation else []
+    return kept_images(config.train.cache, [*pairs.paths, *gallery], (image[0], image[1]), Path(config.run.dir))
 
 
 def source_pairs(config: Config) -> UnlabelledPairs | None:
@@ -270,12 +262,12 @@ def source_pairs(config: Config) -> UnlabelledPairs | None:
     return load_training_pairs(records, train_file(Path(config.captions.dir), cluster.source_name))
 
 
-def validation_set(config: Config, records: list[ImageRecord]) -> RetrievalSet | None:
+def validation_set(config: Config, records: list[ImageRecord], held: list[ImageRecord]) -> RetrievalSet | None:
     """The queries and gallery that choose the best epoch; None where the last epoch is taken."""
     split = config.eval.select
     if split == "last":
         return None
-    chosen = [record for record in records if record.split == split]
+    chosen = held or [record for record in records if record.split == split]
     if not chosen:
         raise UserError(f"{config.data.root} has no {split} split to choose the best epoch on: set eval.select=last")
     if not config.eval.select_weight:
@@ -289,11 +281,15 @@ def validation_set(config: Config, records: list[ImageRecord]) -> RetrievalSet |
 def identity(config: Config, pairs: UnlabelledPairs, source: UnlabelledPairs | None) -> dict[str, object]:
     """What makes this run this run: settings, and what it learns from."""
     learnt_from = {"the training pairs": pairs} | ({"the source pairs": source} if source else {})
-    return run_identity(config) | {
-        # A photograph that was replaced under its name has another size, but for a rare chance.
-        what: fingerprint([*of.names, *of.captions, *(str(path.stat().st_size) for path in of.paths)])
-        for what, of in learnt_from.items()
-    }
+    return (
+        run_identity(config)
+        | {"processes": group.size()}
+        | {
+            # A photograph that was replaced under its name has another size, but for a rare chance.
+            what: fingerprint([*of.names, *of.captions, *(str(path.stat().st_size) for path in of.paths)])
+            for what, of in learnt_from.items()
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -9,22 +9,20 @@ import utils.interrupts  # noqa: F401 - before what takes long to load
 
 # isort: split
 import argparse
-import os
 import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import distributed
 
 from clustering.feature_files import read_features, read_ids
-from clustering.pseudo_labels import assign_pseudo_labels
 from clustering.quality import label_quality
+from clustering.together import assign_together
+from utils import group
 from utils.device import pick_device
 from utils.errors import UserError, run_script
 from utils.files import write_text, written_aside
@@ -39,8 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if ids is not None and len(ids) != len(features):
         raise UserError(f"{given.ids} has {len(ids)} ids, {given.features} has {len(features)} rows: they must agree")
     start = time.monotonic()
-    with process_group() as leads:
-        found = assign_pseudo_labels(
+    device = device_of(given.device)
+    with group.joined(device):
+        found = assign_together(
             features,
             k1=given.k1,
             k2=given.k2,
@@ -48,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             min_samples=given.min_samples,
             metric=given.metric,
             knn=given.knn,
-            device=device_of(given.device),
+            device=device,
         )
-    if not leads:
-        return
+        if not group.is_first():
+            return
     seconds = time.monotonic() - start
     print(f"{len(features)} x {features.shape[1]} {features.dtype} features, eps {found.eps:.4f}, {seconds:.1f} s")
     for name, value in label_quality(found.labels, ids, silhouette=found.silhouette).items():
@@ -106,19 +105,6 @@ def write_labels(path: Path, labels: NDArray[np.int64]) -> None:
         return
     with written_aside(path) as aside, aside.open("wb") as file:
         np.save(file, labels)
-
-
-@contextmanager
-def process_group() -> Iterator[bool]:
-    """Join the other processes of torchrun, where it started this one; tells whether this is the first of them."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield True
-        return
-    distributed.init_process_group("gloo")
-    try:
-        yield distributed.get_rank() == 0
-    finally:
-        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

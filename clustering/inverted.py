@@ -14,6 +14,7 @@ from clustering.layout import Points
 FROM = 200_000  # points; for fewer the exact search takes minutes at most
 _PROBED = 64  # lists looked into for each point; docs/clustering.md has the recall
 _FAR = 4096  # points farthest from the centre, among which the farthest is sought
+_SPARE = 8  # faiss ranks in float32
 _ROWS = 2**12
 
 
@@ -33,7 +34,7 @@ def approximate_neighbours(
 
     count, stop = len(points), len(points) if stop is None else stop
     lists = max(1, min(round(4 * count**0.5), count // 39))  # faiss wants 39 points a list to learn from
-    base = np.ascontiguousarray(points.base[:, :-1].cpu().numpy())
+    base = points.given[points.order].float().cpu().numpy()
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(base.shape[1]), base.shape[1], lists)
     index.cp.seed = 0
     index.train(base[:: max(1, count // (64 * lists))])
@@ -54,7 +55,7 @@ def approximate_neighbours(
 
 def _nearest(points: Points, index: Any, base: NDArray, rows: torch.Tensor, k: int) -> NDArray[np.int64]:
     """Numbers [R, k] of the nearest points that an index finds for some rows, each point itself first."""
-    wanted = min(len(points), k + points.spare)
+    wanted = min(len(points), k + _SPARE)
     found = index.search(base, wanted)[1]
     short = np.flatnonzero((found < 0).any(1))
     if len(short):

@@ -80,10 +80,15 @@ def upper_jaccard(
     count = len(features)
     if count == 0:
         return sparse.csr_matrix((0, 0))
-    near = find_neighbours(features, min(count, max(k1 + 1, k2)), method=knn, device=device)
+    near = find_neighbours(features, neighbours_wanted(count, k1, k2), method=knn, device=device)
     weights = neighbourhoods(near, k1=k1, k2=k2)
     del near  # and its copy of the features
     return pairwise_jaccard(weights, max_distance=max_distance)
+
+
+def neighbours_wanted(count: int, k1: int, k2: int) -> int:
+    """How many neighbours of each of `count` points are searched for, the point itself included."""
+    return min(count, max(k1 + 1, k2))
 
 
 def neighbourhoods(near: Neighbours, *, k1: int, k2: int) -> sparse.csr_matrix:

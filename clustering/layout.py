@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from utils import group
+
 TILE = 1024  # points that are compared with a block of others at once
 _ROWS = 2**14  # points that are turned at once
 _SAMPLE = 64  # points whose distances to all tell how many coordinates to keep
@@ -54,7 +56,8 @@ class Points:
         kind = np.float32 if features.dtype.itemsize <= 4 else np.float64
         given = torch.from_numpy(np.ascontiguousarray(features, dtype=kind)).to(device)
         turned = _turned(given)
-        order = _near_together(turned[:, :_AXES].cpu().numpy()).to(device)
+        # Processes that share the points must agree on it, however their machines round.
+        order = group.from_first(_near_together(turned[:, :_AXES].cpu().numpy())).to(device)
         turned = turned[order]
         norms = _square(turned)
         size = turned.shape[1]

@@ -10,13 +10,12 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import distributed
 
-from clustering import kernels
 from clustering.device_search import measured, nearest_and_farthest_on_device
 from clustering.inverted import FROM, approximate_neighbours
 from clustering.layout import Points
 from clustering.search import nearest_and_farthest
+from utils import group
 from utils.errors import UserError
 
 Method = Literal["exact", "ivf"]
@@ -40,12 +39,8 @@ class Neighbours:
 
     def squared_distances(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float64]:
         """Squared Euclidean distances [M] of M pairs, summed in float64."""
-        if self.points.device.type != "cpu":
-            row, column = (torch.from_numpy(numbers).to(self.points.device).long() for numbers in (rows, columns))
-            return measured(self.points, row, column).cpu().numpy()
-        result = np.empty(len(rows))
-        kernels.pair_distances(self.points.numpy(), rows, columns, result)
-        return result
+        row, column = (torch.from_numpy(numbers).to(self.points.device).long() for numbers in (rows, columns))
+        return measured(self.points, row, column).cpu().numpy()
 
 
 def as_features(features: NDArray, name: str) -> NDArray:
@@ -70,7 +65,7 @@ def find_neighbours(
 ) -> Neighbours:
     """Find the k nearest points of every point, and the distance to the farthest.
 
-    Where a process group is there (torchrun), each of its processes searches for its share of the points, and all of
+    In a group of processes, each searches for its share of the points, and all of
     them get the whole.
 
     Args:
@@ -89,10 +84,9 @@ def find_neighbours(
         points = Points.of(features, device or default_device(), k=k)
         exact = nearest_and_farthest if points.given.device.type == "cpu" else nearest_and_farthest_on_device
         search = approximate_neighbours if method == "ivf" and len(features) >= FROM else exact
-        rank, size = (distributed.get_rank(), distributed.get_world_size()) if _in_a_group() else (0, 1)
-        bounds = [len(features) * number // size for number in range(size + 1)]
-        found = search(points, k, bounds[rank], bounds[rank + 1])
-    nearest, farthest = (_in_given_order(_gathered(share, bounds), points) for share in found)
+        mine = group.share(len(features))
+        found = search(points, k, mine.start, mine.stop)
+    nearest, farthest = (_in_given_order(group.in_order(part, len(features)), points) for part in found)
     return Neighbours(nearest, farthest, points.given)
 
 
@@ -136,25 +130,8 @@ def _full_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _in_a_group() -> bool:
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-
-
 def _in_given_order(values: NDArray, points: Points) -> NDArray:
     """What was found for the points in their order of searching [N, ...], in the order in which they were given."""
     result = np.empty_like(values)
     result[points.order.cpu().numpy()] = values
     return result
-
-
-def _gathered(share: NDArray, bounds: list[int]) -> NDArray:
-    """The shares of all processes, one after the other."""
-    if len(bounds) == 2:
-        return share
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    sizes = np.diff(bounds)
-    mine = torch.zeros((int(sizes.max()), *share.shape[1:]), dtype=torch.from_numpy(share).dtype, device=device)
-    mine[: len(share)] = torch.from_numpy(share)
-    shares = [torch.empty_like(mine) for _ in sizes]
-    distributed.all_gather(shares, mine)
-    return np.concatenate([part[:size].cpu().numpy() for part, size in zip(shares, sizes.tolist(), strict=True)])

@@ -72,16 +72,7 @@ def assign_pseudo_labels(
         UserError: as `jaccard_distance`, an eps that is not positive, an unknown metric or rule, or an eps that takes
             in more pairs without a common neighbour than memory should hold.
     """
-    if eps not in ("auto", "clearest") and not (isinstance(eps, float | int) and 0 < eps < np.inf):
-        raise UserError(f"eps must be positive, 'auto' or 'clearest', not {eps}")
-    if metric not in ("precomputed", "rows"):
-        raise UserError(f"metric must be 'precomputed' or 'rows', not {metric!r}")
-    if eps == "clearest" and metric == "rows":
-        raise UserError("eps 'clearest' is a Jaccard distance: it needs the metric 'precomputed'")
-    if min_samples < 1:
-        raise UserError(f"min_samples must be at least 1, not {min_samples}")
-    if source_weight and not 0 <= source_weight < 1:
-        raise UserError(f"source_weight must be in [0, 1), not {source_weight}")
+    check_options(k1=k1, k2=k2, eps=eps, min_samples=min_samples, metric=metric, knn=knn, source_weight=source_weight)
     weight = source_weight if source is not None else 0.0
     # Pairs beyond a known radius are not even stored; other rules need all that are not 1 apart.
     kept = _beyond(eps) / (1 - weight) if not isinstance(eps, str) and metric == "precomputed" else np.inf
@@ -106,6 +97,38 @@ def assign_pseudo_labels(
         else:
             labels = labels_at(eps)
     return PseudoLabels(labels, float(eps), silhouette(features, labels))
+
+
+def check_options(
+    *,
+    k1: int,
+    k2: int,
+    eps: float | str,
+    min_samples: int,
+    metric: str,
+    knn: str,
+    source_weight: float = 0.0,
+    source: NDArray | None = None,
+) -> None:
+    """Refuse what `assign_pseudo_labels` cannot work with, whatever the features are.
+
+    Raises:
+        UserError: it names the argument.
+    """
+    if k1 < 1 or k2 < 1:
+        raise UserError(f"k1 and k2 must be at least 1, not {k1} and {k2}")
+    if eps not in ("auto", "clearest") and not (isinstance(eps, float | int) and 0 < eps < np.inf):
+        raise UserError(f"eps must be positive, 'auto' or 'clearest', not {eps}")
+    if metric not in ("precomputed", "rows"):
+        raise UserError(f"metric must be 'precomputed' or 'rows', not {metric!r}")
+    if eps == "clearest" and metric == "rows":
+        raise UserError("eps 'clearest' is a Jaccard distance: it needs the metric 'precomputed'")
+    if min_samples < 1:
+        raise UserError(f"min_samples must be at least 1, not {min_samples}")
+    if source_weight and not 0 <= source_weight < 1:
+        raise UserError(f"source_weight must be in [0, 1), not {source_weight}")
+    if knn not in ("exact", "ivf"):
+        raise UserError(f"knn must be 'exact' or 'ivf', not {knn!r}")
 
 
 def _beyond(radius: float) -> float:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from sklearn.metrics.cluster import pair_confusion_matrix
 
 _CELLS = 2**22  # distances held at once
 
@@ -32,6 +30,8 @@ def label_quality(
         images that share a cluster, and `purity` (share of images whose person is the commonest of their cluster), all
         at most 1.
     """
+    from sklearn.metrics import adjusted_rand_score  # a second to load, which every process of a group would take
+
     sizes = np.bincount(labels[labels >= 0])
     quality: dict[str, float] = {
         "clusters": len(sizes),
@@ -56,6 +56,9 @@ def _apart(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _agreement(clusters: NDArray[np.int64], person_ids: NDArray[np.int64]) -> dict[str, float]:
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+    from sklearn.metrics.cluster import pair_confusion_matrix
+
     (_, wrong), (missed, right) = pair_confusion_matrix(person_ids, clusters).astype(float)
     precision = right / (right + wrong) if right + wrong else 0.0
     recall = right / (right + missed) if right + missed else 0.0

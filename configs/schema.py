@@ -70,6 +70,7 @@ class Cluster(Section):
     min_samples: Count
     metric: Literal["precomputed", "rows"]
     knn: Literal["exact", "ivf"]
+    degenerate: Literal["stop", "adjust"]
     source_name: DataName | None
     source_root: str | None
     source_weight: Annotated[float, Field(ge=0, lt=1)]
@@ -82,6 +83,9 @@ class Train(Section):
     restart: bool
     batch_size: Annotated[int, Field(ge=2)]
     images_per_identity: Annotated[int, Field(ge=2)] | None
+    accumulate: Count
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    compile: bool
     lr: Positive
     warmup_lr: Positive | None
     ramp_steps: Whole
@@ -92,14 +96,16 @@ class Train(Section):
     augment: Literal["published", "light"]
     clip_norm: Positive | None
     workers: Whole
-    cache: bool
+    cache: Literal["memory", "mapped"] | bool
     log_every: Count
+    patience: Count | None
     save_minutes: Positive
     seed: Whole
 
 
 class Eval(Section):
-    select: Literal["val", "test", "last"]
+    select: Literal["val", "test", "last", "held_out"]
+    held_out: Annotated[float, Field(gt=0, lt=1)]
     select_by: Literal["R1", "mAP"]
     select_k: Whole
     select_weight: Share
@@ -112,6 +118,8 @@ class Eval(Section):
 class Run(Section):
     dir: str
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    processes: Count | None
+    tensorboard: bool
 
 
 class Config(Section):

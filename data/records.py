@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.errors import UserError
+
 Split = Literal["train", "val", "test"]
 
 
@@ -30,6 +32,21 @@ class ImageRecord:
     captions: tuple[str, ...]
     person_id: int
     split: Split
+
+
+def hold_out(records: Sequence[ImageRecord], share: float, seed: int) -> tuple[list[ImageRecord], list[ImageRecord]]:
+    """Part the records by person: those of all people but a drawn share, and those of that share, at least one person.
+
+    Raises:
+        UserError: it is not known who is on each.
+    """
+    people = sorted({record.person_id for record in records})
+    if people[0] < 0 or len(people) < 2:
+        raise UserError("eval.select=held_out needs a training split of known people: set eval.select=last")
+    count = min(len(people) - 1, max(1, round(share * len(people))))
+    held = set(np.random.default_rng(seed).permutation(people)[:count].tolist())
+    kept = [record for record in records if record.person_id not in held]
+    return kept, [record for record in records if record.person_id in held]
 
 
 def person_ids(names: Sequence[str], records: Sequence[ImageRecord]) -> NDArray[np.int64] | None:

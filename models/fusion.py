@@ -25,7 +25,7 @@ class FusionEncoder(nn.Module):
         self.ln_post = nn.LayerNorm(image_width)
 
     def forward(self, image_tokens: Tensor, text_tokens: Tensor, text_mask: Tensor | None = None) -> Tensor:
-        """Fuse image tokens [B, P, Dv] with text tokens [B, L, Dt] into [B, P, Dv].
+        """Fuse image tokens [B, P, Dv] with text tokens [B, L, Dt]; of the result, the class token [B, Dv] alone.
 
         `text_mask` [B, L] is 1 on real tokens; None attends to every position, padding included (as published).
         """
@@ -34,20 +34,25 @@ class FusionEncoder(nn.Module):
         fused, _ = self.cross_attn(
             self.ln_pre_t(image_tokens), keys, keys, key_padding_mask=padding, need_weights=False
         )
-        return self.ln_post(self.cross_modal_transformer(fused))
+        return self.ln_post(self.cross_modal_transformer(fused))[:, 0]
 
 
 class Blocks(nn.Module):
-    """Blocks one after another, under the name that CLIP's transformer gives them."""
+    """Blocks one after another, under the name that CLIP's transformer gives them.
+
+    Of the last one, which has nothing after it, the class token alone is computed.
+    """
 
     def __init__(self, *blocks: nn.Module) -> None:
         super().__init__()
         self.resblocks = nn.Sequential(*blocks)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, P, D] -> [B, P, D]."""
-        tokens = self.resblocks(tokens)
-        return tokens
+        """[B, P, D] -> [B, 1, D]."""
+        *before, last = self.resblocks
+        for block in before:
+            tokens = block(tokens)
+        return last(tokens, queries=1)
 
 
 class PreNormBlock(nn.Module):
@@ -62,10 +67,10 @@ class PreNormBlock(nn.Module):
         )
         self.ln_2 = nn.LayerNorm(width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[B, P, D] -> [B, P, D]."""
+    def forward(self, tokens: Tensor, *, queries: int | None = None) -> Tensor:
+        """[B, P, D] -> [B, P, D], or the first `queries` tokens of it."""
         normed = self.ln_1(tokens)
-        tokens = tokens + self.attn(normed, normed, normed, need_weights=False)[0]
+        tokens = tokens[:, :queries] + self.attn(normed[:, :queries], normed, normed, need_weights=False)[0]
         return tokens + self.mlp(self.ln_2(tokens))
 
 

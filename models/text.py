@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+from torch import Tensor
 from transformers import BertConfig, BertModel
 
+from models.attention import NAME, Layout
 from models.sizes import Sizes
 
 
@@ -35,6 +38,7 @@ def build_text_encoder(sizes: Sizes, *, dropout: float = 0.1) -> BertModel:
     # transformers gives cross-attention to decoders alone and makes those causal. BLIP's BERT reads both ways: only
     # the layers stay decoders, which is what switches their cross-attention on.
     encoder.config.is_decoder = False
+    encoder.config._attn_implementation = NAME
     for layer in _layers(encoder):
         layer.attention.self.is_causal = False
     widen_cross_attention(encoder, sizes)
@@ -42,6 +46,20 @@ def build_text_encoder(sizes: Sizes, *, dropout: float = 0.1) -> BertModel:
     types.weight.data.zero_()
     types.weight.requires_grad_(False)
     return encoder
+
+
+def read_texts(encoder: BertModel, input_ids: Tensor, layout: Layout, image_tokens: Tensor | None = None) -> Tensor:
+    """Token ids [N, L] through the text tower, or, with image tokens [images, P, D], the matching encoder.
+
+    Returns:
+        Tokens as they lie in `layout`, [1, T, D] or [N, L, D].
+    """
+    ids, places = input_ids, torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+    if layout.places is not None:
+        ids, places = layout.pack(ids), layout.pack(places)
+    read = encoder(ids, position_ids=places, encoder_hidden_states=image_tokens, layout=layout)
+    hidden: Tensor = read.last_hidden_state
+    return hidden
 
 
 def widen_cross_attention(encoder: BertModel, sizes: Sizes) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor
 from transformers import BertTokenizer
@@ -84,12 +85,18 @@ def clean_text(text: str) -> str:
 
 
 def tokenize(
-    tokenizer: BertTokenizer, texts: list[str], *, pad_to: int | None = None, max_tokens: int = MAX_TOKENS
+    tokenizer: BertTokenizer,
+    texts: list[str],
+    *,
+    pad_to: int | None = None,
+    multiple_of: int | None = None,
+    max_tokens: int = MAX_TOKENS,
 ) -> tuple[Tensor, Tensor]:
     """Clean and tokenize captions.
 
     Args:
         pad_to: pad every text to this many tokens (73 as published); None pads to the longest of `texts`.
+        multiple_of: pad the longest, too, to a multiple of this, but to no more than `max_tokens`.
         max_tokens: longer texts are cut to this many tokens.
 
     Returns:
@@ -102,7 +109,9 @@ def tokenize(
         max_length=pad_to or max_tokens,
         return_tensors="pt",
     )
-    return batch["input_ids"].to(torch.int64), batch["attention_mask"].to(torch.int64)
+    ids, mask = batch["input_ids"].to(torch.int64), batch["attention_mask"].to(torch.int64)
+    missing = min(-ids.shape[1] % (multiple_of or 1), max(0, max_tokens - ids.shape[1]))
+    return F.pad(ids, (0, missing), value=tokenizer.pad_token_id), F.pad(mask, (0, missing))
 
 
 def enc_token_id(tokenizer: BertTokenizer) -> int:

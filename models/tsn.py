@@ -12,14 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertTokenizer
 
+from models.attention import Layout
 from models.checkpoint import load_weights, read_model
 from models.fusion import FusionEncoder
 from models.losses import Negatives, hard_negatives, id_loss, itc_loss, itm_loss
 from models.sizes import Sizes
-from models.text import build_text_encoder
+from models.text import build_text_encoder, read_texts
 from models.tokenizer import enc_token_id
 from models.vision import build_vision_encoder
+from utils import group
 from utils.errors import UserError
+from utils.precision import Precision, autocast
 
 
 class TSN(nn.Module):
@@ -32,6 +35,7 @@ class TSN(nn.Module):
         negatives: which pairs the matching head learns to tell from true ones, see `hard_negatives`.
         fuse_padding: attend to the padding of a caption when fusing, as published; a caption's fused feature then
             depends on how far it was padded.
+        precision: of the encoders' matrix products; projections, losses and everything that is returned are float32.
         checkpointed_blocks, offload: see `build_vision_encoder`.
     """
 
@@ -44,6 +48,7 @@ class TSN(nn.Module):
         negatives: Negatives = "hardest",
         fuse_padding: bool = False,
         dropout: float = 0.1,
+        precision: Precision = "fp32",
         checkpointed_blocks: int = 0,
         offload: bool = False,
     ) -> None:
@@ -52,7 +57,10 @@ class TSN(nn.Module):
         self.enc_token = enc_token
         self.negatives = negatives
         self.fuse_padding = fuse_padding
-        self.visual_encoder = build_vision_encoder(sizes, checkpointed_blocks=checkpointed_blocks, offload=offload)
+        self.precision = precision
+        self.visual_encoder = build_vision_encoder(
+            sizes, precision=precision, checkpointed_blocks=checkpointed_blocks, offload=offload
+        )
         self.text_encoder = build_text_encoder(sizes, dropout=dropout)
         self.vision_proj = nn.Linear(sizes.vision_width, sizes.embed)
         self.text_proj = nn.Linear(sizes.text_width, sizes.embed)
@@ -98,26 +106,35 @@ class TSN(nn.Module):
         """Start a new classifier over this many pseudo-identities."""
         self.classifier = _classifier(self.sizes.embed, classes).to(self.cross_proj.weight.device)
 
+    def compile_encoders(self) -> None:
+        """Compile the two encoders, each at its first call; names of parameters stay."""
+        self.visual_encoder.compile()
+        self.text_encoder.compile()
+
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Encode normalised pixels [B, 3, H, W] into tokens [B, P, D] and embeddings [B, 256] of unit length."""
-        tokens = self.visual_encoder(pixels)
-        return tokens, F.normalize(self.vision_proj(tokens[:, 0]), dim=-1)
+        with autocast(pixels.device, self.precision):
+            tokens = self.visual_encoder(pixels)
+        return tokens.float(), F.normalize(self.vision_proj(tokens[:, 0].float()), dim=-1)
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode token ids [B, L] into tokens [B, L, D] and embeddings [B, 256] of unit length."""
-        tokens = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state
-        return tokens, F.normalize(self.text_proj(tokens[:, 0]), dim=-1)
+        with autocast(input_ids.device, self.precision):
+            tokens = read_texts(self.text_encoder, input_ids, Layout(attention_mask.bool()))
+        return tokens.float(), F.normalize(self.text_proj(tokens[:, 0].float()), dim=-1)
 
     def fuse(self, image_tokens: Tensor, text_tokens: Tensor, text_mask: Tensor | None = None) -> Tensor:
         """Fuse a photograph with its caption into one feature [B, 256], not normalised.
 
         Without `text_mask` [B, L] the padding is attended to (as published).
         """
-        return self.cross_proj(self.image_cross_model(image_tokens, text_tokens, text_mask)[:, 0])
+        with autocast(image_tokens.device, self.precision):
+            fused = self.image_cross_model(image_tokens, text_tokens, text_mask)
+        return self.cross_proj(fused.float())
 
     def match(self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logit [B] that text i (ids [B, L]) belongs to image i (tokens [B, P, D])."""
-        return self._match_logits(image_tokens, input_ids, attention_mask)[:, 1]
+        return self._match_logits(image_tokens, input_ids, Layout.of(attention_mask))[:, 1]
 
     def forward(
         self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, *, matching: bool = True
@@ -126,32 +143,55 @@ class TSN(nn.Module):
 
         Without `matching` there is no `itm`, which takes half of the time.
 
+        In a group of processes, ITC and the negatives of ITM see the pairs of all of them; the mean of the losses over
+        the processes, and of their gradients, is that of one process with all the pairs. All texts must then be padded
+        to one length.
+
         One pass of each encoder serves the three; the fusion branch sees detached tokens, so that the ID loss
         trains the fusion encoder, the classifier and the text projection, and, through the text's own logits,
         the text encoder, but never the image encoder (as published).
         """
-        image_tokens = self.visual_encoder(pixels)
-        text_tokens = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state
-        image_proj, text_proj = self.vision_proj(image_tokens[:, 0]), self.text_proj(text_tokens[:, 0])
+        layout = Layout.of(attention_mask)
+        # Where padding is attended to, it must have been read.
+        tower = Layout(attention_mask.bool()) if self.fuse_padding else layout
+        with autocast(pixels.device, self.precision):
+            image_tokens = self.visual_encoder(pixels)
+            text_tokens = read_texts(self.text_encoder, input_ids, tower)
+        image_proj = self.vision_proj(image_tokens[:, 0].float())
+        text_proj = self.text_proj(tower.first(text_tokens).float())
 
         text_mask = None if self.fuse_padding else attention_mask
-        fused = self.fuse(image_tokens.detach(), text_tokens.detach(), text_mask)
-        losses = {"itc": itc_loss(image_proj, text_proj, labels)}
+        fused = self.fuse(image_tokens.detach(), tower.unpack(text_tokens.detach()), text_mask)
+        images, texts, people = group.gathered(image_proj), group.gathered(text_proj), group.gathered(labels)
+        losses = {"itc": itc_loss(images, texts, people)}
         if matching:
-            image_index, text_index = hard_negatives(image_proj, text_proj, labels, choice=self.negatives)
-            logits = self._match_logits(
-                torch.cat([image_tokens, image_tokens[image_index], image_tokens]),
-                torch.cat([input_ids, input_ids, input_ids[text_index]]),
-                torch.cat([attention_mask, attention_mask, attention_mask[text_index]]),
-            )
-            losses["itm"] = itm_loss(logits)
+            negatives = hard_negatives(images, texts, people, choice=self.negatives)
+            losses["itm"] = self._matching_loss(image_tokens, input_ids, attention_mask, *negatives)
         losses["id"] = id_loss(self.classifier(fused), self.classifier(text_proj), labels)
         return losses
 
-    def _match_logits(self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def _matching_loss(
+        self, image_tokens: Tensor, input_ids: Tensor, mask: Tensor, image_index: Tensor, text_index: Tensor
+    ) -> Tensor:
+        """ITM of own pairs, given the negatives [processes x B] of all texts and all images."""
+        own = torch.arange(len(input_ids), device=input_ids.device)
+        mine = own + group.rank() * len(own)
+        image_index, text_index = image_index[mine], text_index[mine]
+        if group.size() > 1:
+            # Own images and those of other processes that are negatives here; keys and values of no other are made.
+            image_tokens = torch.cat([image_tokens, group.gathered(image_tokens)[image_index]])
+            image_index = own + len(own)
+        ids = torch.cat([input_ids, input_ids, group.gathered(input_ids)[text_index]])
+        layout = Layout.of(
+            torch.cat([mask, mask, group.gathered(mask)[text_index]]), image=torch.cat([own, image_index, own])
+        )
+        return itm_loss(self._match_logits(image_tokens, ids, layout))
+
+    def _match_logits(self, image_tokens: Tensor, input_ids: Tensor, layout: Layout) -> Tensor:
         marked = torch.cat([torch.full_like(input_ids[:, :1], self.enc_token), input_ids[:, 1:]], dim=1)
-        joint = self.text_encoder(marked, attention_mask=attention_mask, encoder_hidden_states=image_tokens)
-        return self.itm_head(joint.last_hidden_state[:, 0])
+        with autocast(input_ids.device, self.precision):
+            joint = read_texts(self.text_encoder, marked, layout, image_tokens)
+        return self.itm_head(layout.first(joint).float())
 
 
 def _classifier(width: int, classes: int) -> nn.Linear:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from retrieval.report import Curve, QueryExample, RankedImage
 from retrieval.retrieval_set import RetrievalSet
+from utils.files import read_lines
 
 
 def query_examples(scores: Tensor, retrieval: RetrievalSet, *, count: int, top: int = 10) -> list[QueryExample]:
@@ -36,9 +36,7 @@ def query_examples(scores: Tensor, retrieval: RetrievalSet, *, count: int, top: 
 
 def training_curves(log: Path) -> list[Curve]:
     """Losses, clusters, agreement with the true persons and validation figures, from `log.jsonl`; none without it."""
-    if not log.is_file():
-        return []
-    events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    events = read_lines(log)
     epochs = [event for event in events if event["event"] == "epoch"]
     labels = [event for event in events if event["event"] == "labels"]
     checks = [event for event in events if event["event"] == "validation"]

@@ -23,7 +23,9 @@ COMMANDS = [
 def test_a_command_can_be_given(command: str) -> None:
     """Its script is there, its config loads, and its keys are known."""
     program, script, *rest = command.split()
-    assert program in {"bash", "python"}
+    assert program in {"bash", "python", "torchrun", "sbatch"}
+    if program == "torchrun" and "-m" not in rest:  # its own options come first
+        script = next(word for word in rest if word.endswith(".py"))
     if script == "-m":  # a module, or a package that can be run
         script = rest.pop(0).replace(".", "/")
         script += "/__main__.py" if (ROOT / script).is_dir() else ".py"

@@ -14,6 +14,7 @@ LEVELS = [{"configs"}, {"captioning", "training", "retrieval", "clustering"}, {"
 PACKAGES = set().union(*LEVELS)
 TOOLS = {"ruff", "mypy", "pytest", "jsonschema", "hypothesis"}
 IMPORT_NAMES = {"scikit-learn": "sklearn", "faiss-gpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
+THROUGH_TORCH = {"torch.utils.tensorboard": "tensorboard"}
 
 
 def sources(*, tests: bool) -> list[Path]:
@@ -144,6 +145,7 @@ def test_nothing_is_pickled() -> None:
 def test_every_required_package_is_used() -> None:
     """A line of requirements.txt that nothing imports costs everybody an installation."""
     used = set().union(*(packages(path) for path in CODE))
+    used |= {THROUGH_TORCH[module] for path in CODE for module in imported(path) & THROUGH_TORCH.keys()}
     lines = [line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
     names = [re.split(r"[<>=!~\[; ]", line)[0].lower() for line in lines if line]
     unused = [name for name in names if name not in TOOLS and IMPORT_NAMES.get(name, name) not in used]

@@ -15,6 +15,8 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
 from data.images import Opener
 from data.pairs import PairImages, Paraphrase, UnlabelledPairs
 from data.transforms import train_transform
+from utils import group
+from utils.errors import UserError
 
 
 class LaterBatches(Sampler[list[int]]):
@@ -28,6 +30,21 @@ class LaterBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         return len(self._batches) - self._first  # type: ignore[arg-type]
+
+
+class SharedBatches(Sampler[list[int]]):
+    """Of each batch of another sampler, the part that belongs to this process of its group."""
+
+    def __init__(self, batches: Sampler[list[int]]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self._batches:
+            each = len(batch) // group.size()  # a batch of all the data there is may leave a few over
+            yield batch[each * group.rank() : each * (group.rank() + 1)]
+
+    def __len__(self) -> int:
+        return len(self._batches)  # type: ignore[arg-type]
 
 
 class IdentityBatches(Sampler[list[int]]):
@@ -82,9 +99,15 @@ def pseudo_labelled_batches(
     """Batches of (pixels [B, 3, H, W], captions, indices [B]) over the pairs that are not noise, in a seeded order.
 
     Whole batches alone, unless fewer pairs than one batch are left. They begin with the batch numbered `first`.
-    With `each`, a batch has that many images of each of its pseudo-identities.
+    With `each`, a batch has that many images of each of its pseudo-identities. In a group of processes, each loads its
+    part of every batch.
+
+    Raises:
+        UserError: there are fewer pairs than processes.
     """
     chosen = np.flatnonzero(labels >= 0)
+    if len(chosen) < 2 * group.size():
+        raise UserError(f"{len(chosen)} pairs are left to train on, too few for {group.size()} processes")
     images = PairImages(
         pairs,
         train_transform(image, augment=augment),
@@ -101,7 +124,7 @@ def pseudo_labelled_batches(
         whole = BatchSampler(RandomSampler(images, generator=order), batch_size, drop_last=len(chosen) > batch_size)
     return DataLoader(
         images,
-        batch_sampler=LaterBatches(whole, first),
+        batch_sampler=SharedBatches(LaterBatches(whole, first)),
         generator=order,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),

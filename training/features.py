@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from transformers import BertTokenizer
 
 from data.images import Opener, open_image
@@ -13,6 +13,7 @@ from data.pairs import PairImages, UnlabelledPairs
 from data.transforms import test_transform
 from models.tokenizer import MAX_TOKENS, tokenize
 from models.tsn import TSN
+from utils import group
 from utils.errors import UserError
 from utils.progress import Progress
 
@@ -30,14 +31,17 @@ def fused_features(
 ) -> NDArray[np.float16]:
     """Fuse each photograph with its caption: [N, 256] float16 in the order of `pairs` (as published, in half).
 
+    In a group of processes, each does its share, and all get the whole.
+
     Raises:
         UserError: a feature is not finite.
     """
     model.eval()
     device = model.cross_proj.weight.device
-    images = PairImages(pairs, test_transform(model.sizes.image), opener=opener)
-    features = []
-    with Progress(len(pairs), desc=desc, unit="image") as bar:
+    mine = range(len(pairs))[group.share(len(pairs))]
+    images = Subset(PairImages(pairs, test_transform(model.sizes.image), opener=opener), mine)
+    features = [np.empty((0, model.sizes.embed), np.float16)]
+    with Progress(len(mine), desc=desc, unit="image") as bar:
         for pixels, captions, _ in DataLoader(images, batch_size=batch_size, num_workers=workers):
             # Where the padding is attended to, it must be the published one, whatever stands in the batch.
             ids, mask = tokenize(tokenizer, list(captions), pad_to=MAX_TOKENS if model.fuse_padding else None)
@@ -47,7 +51,7 @@ def fused_features(
             fused = model.fuse(image_tokens, text_tokens, None if model.fuse_padding else mask)
             features.append(fused.cpu().to(torch.float16).numpy())
             bar.advance(len(pixels))
-    together = np.concatenate(features)
+    together = group.in_order(np.concatenate(features), len(pairs))
     if not np.isfinite(together).all():
         raise UserError("the model's fused features are not finite: lower train.lr, or set train.clip_norm=1")
     return together

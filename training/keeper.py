@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from models.tsn import TSN
 from training.epoch import Midway
 from training.run_folder import RunFolder
+from utils import group
 from utils.interrupts import Patient
 
+_SAVE, _END = 1, 2
 NONE_YET = -1.0  # below every figure
 
 
@@ -20,7 +23,7 @@ class Keeper:
 
     Args:
         run: where.
-        model, optimizer: what; where the run goes on from `resumed`, they get its state.
+        model, optimizer, scaler: what; where the run goes on from `resumed`, they get its state.
         round_number: which round.
         eps: DBSCAN's radius of the run so far.
         best: the best figure of the run so far.
@@ -31,6 +34,7 @@ class Keeper:
 
     Attributes:
         epoch: epochs of the round that are done.
+        fruitless: epochs since the best of the round.
         midway: where the next epoch was left, or None where it begins at its beginning.
     """
 
@@ -39,6 +43,7 @@ class Keeper:
         run: RunFolder,
         model: TSN,
         optimizer: Optimizer,
+        scaler: GradScaler,
         *,
         round_number: int,
         eps: float | None,
@@ -48,22 +53,29 @@ class Keeper:
         resumed: Mapping[str, Any] | None,
         name: str,
     ) -> None:
-        self._run, self._model, self._optimizer = run, model, optimizer
+        self._run, self._model, self._optimizer, self._scaler = run, model, optimizer, scaler
         self._round, self._eps, self._config, self._seconds, self._name = round_number, eps, config, 60 * minutes, name
-        self.epoch, self.best, self._best_of_round = 0, best, NONE_YET
+        self.epoch, self.fruitless, self.best, self._best_of_round = 0, 0, best, NONE_YET
         self.midway: Midway | None = None
         if resumed:
             model.load_state_dict(resumed["model"])
             optimizer.load_state_dict(resumed["memory"]["optimizer"])
+            scaler.load_state_dict(resumed["memory"]["scaler"])
             self.epoch, self._best_of_round = resumed["epoch"], resumed["memory"]["best_of_round"]
+            self.fruitless = resumed["memory"]["fruitless"]
             midway = resumed["memory"].get("midway")
             self.midway = Midway(**midway) if midway else None
 
     def after_step(self, patient: Patient, where: Callable[[], Midway]) -> bool:
-        """Save in between where it is time to, or where the run is told to end, which the answer says."""
-        if patient.stopping or self._run.seconds_since_save() >= self._seconds:
+        """Save in between where it is time to, or where the run is told to end, which the answer says.
+
+        In a group of processes, what one of them is told all do.
+        """
+        due = group.is_first() and self._run.seconds_since_save() >= self._seconds
+        wanted = group.most(_END if patient.stopping else _SAVE if due else 0)
+        if wanted:
             self._run.save_midway(self._checkpoint({}), self._memory() | {"midway": vars(where())})
-        return patient.stopping is not None
+        return wanted == _END
 
     def after_epoch(self, figures: Mapping[str, float]) -> None:
         """Save an epoch, also as the best where it is; without figures every epoch is better than the one before."""
@@ -71,6 +83,7 @@ class Keeper:
         is_best, is_best_of_round = figure > self.best, figure > self._best_of_round
         self.best, self._best_of_round = max(self.best, figure), max(self._best_of_round, figure)
         self.epoch, self.midway = self.epoch + 1, None
+        self.fruitless = 0 if is_best_of_round else self.fruitless + 1
         self._run.save_epoch(self._checkpoint(figures), self._memory(), best=is_best, best_of_round=is_best_of_round)
 
     def _checkpoint(self, figures: Mapping[str, float]) -> dict[str, Any]:
@@ -86,7 +99,9 @@ class Keeper:
     def _memory(self) -> dict[str, Any]:
         return {
             "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
             "best": self.best,
             "best_of_round": self._best_of_round,
+            "fruitless": self.fruitless,
             "eps": self._eps,
         }

@@ -17,18 +17,24 @@ from numpy.typing import NDArray
 
 from models.checkpoint import read_checkpoint
 from models.tsn import TSN
+from training.board import Board
+from utils import group
 from utils.errors import UserError
 from utils.files import read_json, write_json, written_aside
 
+_OF_COPIES = ("copies", "log_bytes")  # kept in last.pth to mend its copies and the log
 _MADE_ON_THE_WAY = ("best.pth", "round.pth", "vocab.txt")
 
 
 class RunFolder:
-    """`output/<name>/`, held by one process at a time.
+    """`output/<name>/`, held by one run at a time. Of a group of processes, the first writes, and the others read.
 
     Args:
         path: the folder; made if it is missing.
         identity: what makes this run this run, as plain values by name: settings, and `fingerprint`s of the data.
+
+    Attributes:
+        board: draws what is logged, too, if it is set.
 
     Raises:
         UserError: another process holds the folder, it holds another run (the settings that differ are named), or it
@@ -37,6 +43,12 @@ class RunFolder:
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
+        self._saved = time.monotonic()
+        self.board: Board | None = None
+        group.of_first(lambda: self._hold(dict(identity)))
+
+    def _hold(self, identity: dict[str, Any]) -> None:
+        path = self.path
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = (path / ".lock").open("w")
@@ -46,8 +58,7 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"another process is training in {path}: wait for it, or set run.dir") from None
-        self._claim(dict(identity))
-        self._saved = time.monotonic()
+        self._claim(identity)
 
     def _claim(self, identity: dict[str, Any]) -> None:
         stamp = self.path / "run.json"
@@ -73,6 +84,10 @@ class RunFolder:
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to `log.jsonl`."""
+        if not group.is_first():
+            return
+        if self.board:
+            self.board.draw(event, **values)
         path = self.path / "log.jsonl"
         try:
             with path.open("a", encoding="utf-8") as file:
@@ -92,14 +107,18 @@ class RunFolder:
             best_of_round: no epoch of its round was better.
         """
         copies = ["best.pth"] * best + ["round.pth"] * best_of_round
-        # last.pth knows its copies before they are written: a kill in between is mended by `load_state`.
-        self._save_last(checkpoint, memory, copies)
-        for name in copies:
-            self._save(name, checkpoint)
+
+        def write() -> None:
+            # last.pth knows its copies before they are written: a kill in between is mended by `load_state`.
+            self._save_last(checkpoint, memory, copies)
+            for name in copies:
+                self._save(name, checkpoint)
+
+        group.of_first(write)
 
     def save_midway(self, checkpoint: dict[str, Any], memory: dict[str, Any]) -> None:
         """Write to `last.pth` where an epoch stands, as `save_epoch` does at its end."""
-        self._save_last(checkpoint, memory, [])
+        group.of_first(lambda: self._save_last(checkpoint, memory, []))
 
     def _save_last(self, checkpoint: dict[str, Any], memory: dict[str, Any], copies: list[str]) -> None:
         log = self.path / "log.jsonl"
@@ -118,19 +137,24 @@ class RunFolder:
 
     def load_state(self) -> dict[str, Any] | None:
         """Read `last.pth` and cut the log back to what it knows of; None, and a fresh log, where there is none."""
+        if not group.of_first(self._clear_up):
+            return None
+        return {key: value for key, value in read_checkpoint(self.path / "last.pth").items() if key not in _OF_COPIES}
+
+    def _clear_up(self) -> bool:
+        """Take away what `last.pth` does not know of, and write what it does; whether there is one."""
         log, last = self.path / "log.jsonl", self.path / "last.pth"
         if not last.exists():
             log.unlink(missing_ok=True)
             for stale in (*self.path.glob("pseudo_labels_*.npz"), *map(self.path.joinpath, _MADE_ON_THE_WAY)):
                 stale.unlink(missing_ok=True)
-            return None
+            return False
         state = read_checkpoint(last)
-        size, copies = state.pop("log_bytes"), state.pop("copies")
         if log.exists():
-            os.truncate(log, min(size, log.stat().st_size))
-        for name in copies:
-            self._save(name, {key: value for key, value in state.items() if key != "memory"})
-        return state
+            os.truncate(log, min(state["log_bytes"], log.stat().st_size))
+        for name in state["copies"]:
+            self._save(name, {key: value for key, value in state.items() if key not in ("memory", *_OF_COPIES)})
+        return True
 
     def load_round(self, model: TSN) -> TSN:
         """Put the best weights of the round before into `model`, all but its classifier's; before any it stays."""
@@ -144,6 +168,8 @@ class RunFolder:
         self, round_number: int, labels: NDArray[np.int64], *, eps: float, silhouette: float, names: Sequence[str]
     ) -> None:
         """Write a round's pseudo-labels, with the images that they belong to."""
+        if not group.is_first():
+            return
         with written_aside(self.path / f"pseudo_labels_{round_number}.npz") as aside, aside.open("wb") as file:
             np.savez_compressed(file, labels=labels, eps=eps, silhouette=silhouette, names=np.array(names))
 

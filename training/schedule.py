@@ -5,14 +5,29 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
+from utils.precision import Precision
+
 
 def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float, beta2: float = 0.999) -> AdamW:
-    """AdamW over everything that learns, one group with weight decay, as published."""
+    """AdamW over everything that learns, one group with weight decay, as published.
+
+    One kernel updates each weight, on the CPU and on CUDA's GPUs; build it where the model will train.
+    """
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return AdamW(learning, lr=lr, weight_decay=weight_decay, betas=(0.9, beta2))
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in learning)
+    return AdamW(learning, lr=lr, weight_decay=weight_decay, betas=(0.9, beta2), fused=fused)
+
+
+def build_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
+    """What keeps fp16's gradients from vanishing; in other precisions it does nothing.
+
+    Its scale is found within the first steps, and belongs into a checkpoint.
+    """
+    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
 def learning_rates(lr: float, *, epoch: int, epochs: int, steps: int, ramp_steps: int = 0) -> list[float]:

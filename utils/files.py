@@ -48,6 +48,13 @@ def write_json(path: Path, value: Any) -> None:
         file.write("\n")
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log of JSON objects; none where there is no file, and without a last one that was cut short."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 

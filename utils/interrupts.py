@@ -96,6 +96,17 @@ class Patient:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def leave(self) -> int:
+        """How to end after it was asked to: as Ctrl-C does, or with exit status 0, also where another was asked.
+
+        Raises:
+            KeyboardInterrupt: it was Ctrl-C.
+        """
+        if self.stopping == signal.SIGINT:
+            raise KeyboardInterrupt
+        print(ADVICE, file=sys.stderr)
+        return 0
+
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that was forked meanwhile: who started it answers
             return

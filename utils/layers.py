@@ -83,9 +83,8 @@ def overlay(tree: Tree, above: Tree, *, origin: str, prefix: str = "") -> Tree:
             raise UserError(f"unknown key {meant} in {origin}: {_nearest(meant, [*_leaves(tree, prefix)])}")
         if isinstance(tree[key], dict):
             if not isinstance(value, dict):
-                raise UserError(
-                    f"{name} in {origin} is a section: set one of {', '.join(_leaves(tree[key], name + '.'))}"
-                )
+                some = ", ".join([*_leaves(tree[key], name + ".")][:8])
+                raise UserError(f"{name} in {origin} is a section: set one of {some}, ...")
             merged[key] = overlay(tree[key], value, origin=origin, prefix=f"{name}.")
         else:
             merged[key] = value

@@ -1,0 +1,159 @@
+"""What `benchmarks.train_step` measures, each part in a process of its own."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from transformers import BertTokenizer
+
+from benchmarks.published_step import PublishedTSN, published_optimizer, published_step
+from models.sizes import PRESETS
+from models.tokenizer import MAX_TOKENS, enc_token_id, load_tokenizer, tokenize
+from models.tsn import TSN
+from training.epoch import Batch, train_epoch
+from training.schedule import build_optimizer, build_scaler
+from utils.precision import Precision
+
+Kind = TypeVar("Kind", bound=TSN)
+CLOSE = 1e-4  # between the losses of the two, in float32
+CLASSES = 500
+_WORDS = 2000
+_KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def matmul_rate(device: torch.device, precision: Precision) -> dict[str, float]:
+    """The `rate` of products of square matrices in FLOP/s: the best of 21, since what else runs only slows them."""
+    side = 8192 if device.type == "cuda" else 2048
+    if _matmul_seconds(device, precision, 512, times=1) > 0.05:
+        side = 512  # this device has no arithmetic of that kind, and takes for ever over more
+    return {"rate": 2 * side**3 / _matmul_seconds(device, precision, side, times=21)}
+
+
+def check(preset: str, device: torch.device) -> dict[str, float]:
+    """How far the losses of the two lie apart in evaluation mode.
+
+    Raises:
+        AssertionError: further than `CLOSE`: there is nothing to compare.
+    """
+    (pixels, captions, indices), labels = batch_of(preset, 6)
+    tokenizer = _tokenizer()
+    losses = []
+    for kind, pad_to in ((PublishedTSN, MAX_TOKENS), (TSN, None)):
+        model = _model(kind, preset, tokenizer, device).eval()
+        ids, mask = tokenize(tokenizer, captions, pad_to=pad_to)
+        with torch.no_grad():
+            found = model(pixels.to(device), ids.to(device), mask.to(device), labels[indices].to(device))
+        losses.append({name: float(value) for name, value in found.items()})
+    apart = {name: abs(value - losses[1][name]) for name, value in losses[0].items()}
+    assert max(apart.values()) < CLOSE, f"{preset}: the losses differ: {losses}"
+    return apart
+
+
+def published(preset: str, device: torch.device, *, batch: int, steps: int) -> dict[str, float]:
+    """`seconds` a step and peak `memory` in bytes of the published schedule."""
+    tokenizer = _tokenizer()
+    model = _model(PublishedTSN, preset, tokenizer, device).train()
+    optimizer = published_optimizer(model)
+    pairs, labels = batch_of(preset, batch)
+    return _timed(
+        lambda count: [published_step(model, tokenizer, optimizer, pairs, labels) for _ in range(count)], steps, device
+    )
+
+
+def ours(preset: str, device: torch.device, precision: Precision, *, batch: int, steps: int) -> dict[str, float]:
+    """`seconds` a step, peak `memory` in bytes and the step's `flops`, of the epoch that train.py runs."""
+    torch.use_deterministic_algorithms(device.type == "cpu")  # as train.py
+    tokenizer = _tokenizer()
+    model = _model(TSN, preset, tokenizer, device, precision=precision)
+    optimizer = build_optimizer(model, lr=1e-5, weight_decay=0.05)
+    pairs, labels = batch_of(preset, batch)
+    step = partial(train_epoch, model, tokenizer, optimizer, labels=labels, scaler=build_scaler(precision, device))
+
+    def run(count: int) -> None:
+        step([pairs] * count, learning_rates=[1e-5] * count)
+
+    counter = FlopCounterMode(display=False, custom_mapping=_ON_THE_CPU)
+    with mock.patch("models.attention.packs", return_value=True), counter:  # padding is no necessary work
+        run(1)
+    return _timed(run, steps, device, warm=device.type == "cpu") | {"flops": counter.get_total_flops()}
+
+
+def batch_of(preset: str, size: int) -> tuple[Batch, Tensor]:
+    """Pairs of random pixels with captions of 20 to 55 word pieces, most about 35, two pairs to a pseudo-identity."""
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randn(size, 3, *PRESETS[preset].image, generator=draw)
+    lengths = (35 + 8 * torch.randn(size, generator=draw)).round().clamp(20, 55).long() - 2  # [CLS] and [SEP]
+    captions = [
+        " ".join(f"w{word}" for word in torch.randint(_WORDS, (int(length),), generator=draw)) for length in lengths
+    ]
+    return (pixels, captions, torch.arange(size)), torch.arange(size) // 2
+
+
+def _timed(run: Callable[[int], object], steps: int, device: torch.device, *, warm: bool = False) -> dict[str, float]:
+    if not warm:
+        run(1)
+    _wait(device)
+    start = time.perf_counter()
+    run(steps)
+    _wait(device)
+    seconds = (time.perf_counter() - start) / steps
+    if device.type == "cuda":
+        return {"seconds": seconds, "memory": torch.cuda.max_memory_allocated(device)}
+    return {"seconds": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _matmul_seconds(device: torch.device, precision: Precision, side: int, *, times: int) -> float:
+    one, other = (torch.randn(side, side, device=device).to(_KINDS[precision]) for _ in range(2))
+    one @ other
+    taken = []
+    for _ in range(times):
+        _wait(device)
+        start = time.perf_counter()
+        one @ other
+        _wait(device)
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def _tokenizer() -> BertTokenizer:
+    """Words that are one piece each."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(_WORDS))]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "vocab.txt"
+        file.write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+        return load_tokenizer(file)
+
+
+def _model(kind: type[Kind], preset: str, tokenizer: BertTokenizer, device: torch.device, **options: Any) -> Kind:
+    """With BLIP's whole vocabulary, of which the captions use a little, and the same weights for each kind."""
+    torch.manual_seed(0)
+    return kind(PRESETS[preset], enc_token=enc_token_id(tokenizer), classes=CLASSES, **options).to(device)
+
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _attention_backward(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_backward_flop_count(grad, query, key, value)
+
+
+_ON_THE_CPU = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}

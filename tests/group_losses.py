@@ -1,0 +1,50 @@
+"""Run in a group: losses and gradients of a global batch, written by the first process; see test_together.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from models.sizes import Sizes
+from models.tsn import TSN
+from utils import group
+
+LABELS = torch.tensor([0, 0, 1, 2, 3, 1, 4, 4])
+
+
+def small_model(*, fuse_padding: bool = False) -> TSN:
+    """A model of two layers, without dropout."""
+    torch.manual_seed(0)
+    sizes = Sizes((32, 16), 16, 64, 2, 64, 2, 96, vocabulary=30, positions=80)
+    return TSN(sizes, enc_token=29, classes=5, dropout=0.0, fuse_padding=fuse_padding)
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Eight pictures and texts of different lengths."""
+    random = torch.Generator().manual_seed(1)
+    pixels = torch.randn(8, 3, 32, 16, generator=random)
+    ids = torch.randint(5, 29, (8, 12), generator=random)
+    mask = (torch.arange(12) < torch.tensor([12, 3, 7, 5, 4, 12, 9, 6])[:, None]).long()
+    return pixels, ids * mask, mask
+
+
+def losses_and_gradients(*, fuse_padding: bool) -> dict[str, torch.Tensor]:
+    """Of this process's share of the batch, averaged over the group."""
+    model = small_model(fuse_padding=fuse_padding)
+    mine = group.share(8)
+    parallel = DistributedDataParallel(model) if group.size() > 1 else model
+    losses = parallel(*(each[mine] for each in (*batch(), LABELS)))
+    torch.stack(list(losses.values())).sum().backward()
+    found = {f"loss {name}": group.mean(loss) for name, loss in losses.items()}
+    return found | {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with group.joined(torch.device("cpu")):
+        found = {str(padded): losses_and_gradients(fuse_padding=padded) for padded in (False, True)}
+        if group.is_first():
+            torch.save(found, Path(sys.argv[1]))

@@ -1,0 +1,158 @@
+"""What a run may choose: when a round ends, who is held out, what is done about noise, where photographs are kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import train
+from clustering.pseudo_labels import PseudoLabels
+from data.mapped import MappedImages, kept_images
+from data.records import ImageRecord, hold_out
+from retrieval.seeds import main as seeds
+from tests.small import quick_run, write_small_data
+from tests.test_train import assert_same_run, events
+from training import labelling
+from training.run_folder import RunFolder
+from utils.device import out_of_memory_explained
+from utils.errors import UserError
+
+Small = tuple[Path, Path]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    folder = tmp_path_factory.mktemp("small")
+    return write_small_data(folder / "data", folder / "captions")
+
+
+def test_a_round_ends_when_nothing_gets_better(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best of a round and two epochs more; also where the run was left between these."""
+    figures = iter([1, 5, 4, 3, 9, 9, 9])
+    monkeypatch.setattr(train, "validate", lambda *_, **__: dict.fromkeys(("R1", "mAP"), float(next(figures))))
+    arguments = quick_run(*small, tmp_path, "train.rounds=1", "train.epochs=9", "train.patience=2")
+    real = RunFolder.log
+
+    def interrupted(self: RunFolder, event: str, **values: Any) -> None:
+        real(self, event, **values)
+        if event == "step" and values["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "log", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(arguments)
+    train.main(arguments)
+    assert [event["mAP"] for event in events(tmp_path) if event["event"] == "validation"] == [1, 5, 4, 3]
+
+
+def records(people: list[int]) -> list[ImageRecord]:
+    return [ImageRecord(Path(f"{n}.png"), f"{n}.png", ("a",), who, "train") for n, who in enumerate(people)]
+
+
+def test_people_who_are_held_out_are_whole_and_drawn() -> None:
+    """All images of a person go one way; the seed chooses; at least one person is on each side."""
+    every = records([person for person in range(20) for _ in range(3)])
+    kept, held = hold_out(every, 0.2, seed=1)
+    assert len(held) == 12
+    assert not {one.person_id for one in kept} & {one.person_id for one in held}
+    assert sorted(one.name for one in [*kept, *held]) == sorted(one.name for one in every)
+    assert hold_out(every, 0.2, seed=1)[1] == held != hold_out(every, 0.2, seed=2)[1]
+    assert [len(part) for part in hold_out(records([1, 2]), 0.99, seed=0)] == [1, 1]
+    with pytest.raises(UserError, match=r"eval\.select=held_out needs a training split of known people"):
+        hold_out(records([-1, 3]), 0.5, seed=0)
+
+
+def test_a_run_is_chosen_on_who_is_held_out(small: Small, tmp_path: Path) -> None:
+    """Ten people, of whom two choose, and eight are trained on."""
+    choices = ("train.rounds=1", "train.epochs=1", "eval.select=held_out", "eval.held_out=0.2")
+    train.main(quick_run(*small, tmp_path, *choices))
+    with np.load(tmp_path / "pseudo_labels_0.npz") as labels:
+        assert len(labels["names"]) == 32
+    assert {event["split"] for event in events(tmp_path) if event["event"] == "validation"} == {"held_out"}
+
+
+@pytest.mark.parametrize(("found", "direction"), [(0, 1), (1, -1)])
+def test_labels_that_teach_nothing_are_refused_or_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: int, direction: int
+) -> None:
+    """All noise: wider; all one: narrower; told each time, and saved when there are two clusters."""
+    asked: list[float] = []
+
+    def clustered(features: object, *, eps: float, **_: object) -> PseudoLabels:
+        asked.append(eps)
+        return PseudoLabels(np.arange(6) // 3 if len(asked) > 3 else np.full(6, found - 1), eps)
+
+    monkeypatch.setattr(labelling, "assign_together", clustered)
+    run = RunFolder(tmp_path, {})
+    names, features = list("abcdef"), lambda: (np.zeros((6, 2)), None)
+    with pytest.raises(UserError, match=r"round 0: .* at eps=0\.5000: set a (larger|smaller) cluster\.eps"):
+        labelling.labels_of_round(run, 0, features, names=names, degenerate="stop", eps=0.5)
+    assert run.load_labels(0) is None
+    asked.clear()
+    labels = labelling.labels_of_round(run, 0, features, names=names, degenerate="adjust", eps=0.5)
+    assert labels.clusters == 2
+    assert asked == pytest.approx([0.5 * 1.1 ** (direction * step) for step in range(4)])
+    stored = run.load_labels(0)
+    assert stored is not None
+    assert np.array_equal(stored[0], labels.labels)
+
+
+def test_a_mapped_file_changes_nothing_and_is_made_once(small: Small, tmp_path: Path) -> None:
+    """The same run as with photographs from their files; the file is whole, and used again."""
+    for name, kept in (("files", "false"), ("mapped", "mapped")):
+        train.main(quick_run(*small, tmp_path / name, "train.rounds=1", f"train.cache={kept}"))
+    assert_same_run(tmp_path / "files", tmp_path / "mapped")
+    (file,) = (tmp_path / "mapped").glob("images_*.npy")
+    assert np.load(file, mmap_mode="r").shape == (40 + 16, 32, 16, 3)
+    paths = sorted((small[0] / "imgs/train").glob("*.png"))
+    images = MappedImages(paths[:3], (32, 16), tmp_path / "again.npy")
+    before = (tmp_path / "again.npy").stat().st_mtime_ns
+    MappedImages(paths[:3], (32, 16), tmp_path / "again.npy")
+    assert (tmp_path / "again.npy").stat().st_mtime_ns == before
+    plain = kept_images("memory", paths[:2], (32, 16), tmp_path)
+    assert all(images(path).tobytes() == plain(path).tobytes() for path in paths[:5])
+
+
+def test_tensorboard_shows_what_the_log_says(small: Small, tmp_path: Path) -> None:
+    """Drawn afresh from the log when a run goes on: no point twice, and none that the log has not."""
+    arguments = quick_run(*small, tmp_path, "train.rounds=1", "run.tensorboard=true")
+    train.main(arguments)
+    train.main(arguments)
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    losses = [event["loss"] for event in events(tmp_path) if event["event"] == "step"]
+    drawn = shown.Scalars("step/loss")
+    assert [point.step for point in drawn] == list(range(len(losses)))
+    assert [point.value for point in drawn] == pytest.approx(losses)
+    assert "validation/mAP" in shown.Tags()["scalars"]
+
+
+def test_seeds_are_summed_up_with_their_deviation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """R1 10, 20, 30: mean 20, sample deviation 10; who was chosen on the test split is marked."""
+    for number, r1 in enumerate((10.0, 20.0, 30.0)):
+        row = dict.fromkeys(("R1", "R5", "R10", "mAP", "mINP"), r1)
+        ways = [{"msm": False, "itm": False, **row}, {"msm": True, "itm": False, **row, "R1": 50.0}]
+        content = {"ablation": ways, "chosen_on": "test", "data": "demo"}
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / "metrics.json").write_text(json.dumps(content))
+    seeds([*(str(tmp_path / name) for name in "012"), "--out", str(tmp_path / "seeds.md")])
+    said = capsys.readouterr().out
+    assert "| no | no | 20.0 ± 10.0 |" in said
+    assert "| yes | no | 50.0 ± 0.0 | 20.0 ± 10.0 |" in said
+    assert "3 runs" in said
+    assert "chosen on the test split" in said
+    assert (tmp_path / "seeds.md").read_text() == said
+    with pytest.raises(UserError, match=r"nowhere/metrics\.json is missing: test that run first"):
+        seeds(["nowhere"])
+
+
+def test_a_gpu_that_is_too_small_is_one_line() -> None:
+    """It names the keys to turn."""
+    with pytest.raises(UserError, match=r"model\.checkpointed_blocks .*train\.batch_size"), out_of_memory_explained():
+        raise torch.OutOfMemoryError("CUDA out of memory")

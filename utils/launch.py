@@ -1,0 +1,88 @@
+"""Start a script once for each GPU of this machine, and answer for all of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+import torch
+
+from utils.errors import UserError
+
+_GRACE = 20.0  # seconds to save and end in, after another has failed
+
+
+def processes_to_start(processes: int | None, device: str, batch_size: int) -> int:
+    """How many processes a run takes: as configured, or one for each visible GPU, so that each has its part of a batch.
+
+    In a process that another has started, it is 1: there is nothing to start.
+
+    Raises:
+        UserError: the batch cannot be divided by them.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "0"))
+    if count := started or processes:
+        if batch_size % count:
+            raise UserError(f"train.batch_size={batch_size} is no multiple of the {count} processes that share it")
+        return 1 if started else count
+    if device not in ("auto", "cuda") or not torch.cuda.is_available():
+        return 1
+    fitting = (count for count in range(torch.cuda.device_count(), 0, -1) if batch_size % count == 0)
+    return next(fitting, 1)
+
+
+def launch(command: Sequence[str], processes: int) -> int:
+    """Run a command in several processes that know of each other; returns the exit status for all.
+
+    SIGTERM goes to all of them. Ctrl-C reaches them by itself. When one fails, the others are ended.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+    members = [
+        subprocess.Popen(command, env=threads | os.environ | group | {"RANK": str(number), "LOCAL_RANK": str(number)})
+        for number in range(processes)
+    ]
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for member in members:
+            if member.poll() is None:
+                member.send_signal(number)
+
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return _status_of_all(members)
+    finally:
+        for member in members:
+            member.kill()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _status_of_all(members: Sequence[subprocess.Popen[bytes]]) -> int:
+    end = float("inf")
+    failed: int | None = None
+    while any(member.poll() is None for member in members):
+        if failed is None and (failed := next((one.returncode for one in members if one.returncode), None)):
+            end = time.monotonic() + _GRACE
+            for member in members:
+                if member.poll() is None:
+                    member.terminate()
+        if time.monotonic() > end:
+            break
+        time.sleep(0.05)
+    if failed is None:
+        failed = next((one.returncode for one in members if one.returncode), 0)
+    if failed < 0:
+        print(f"error: a process of the run was ended by {signal.Signals(-failed).name}", file=sys.stderr)
+        return 1
+    return failed
