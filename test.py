@@ -22,6 +22,7 @@ from models.tokenizer import load_tokenizer
 from models.tsn import TSN
 from retrieval.embed import embed
 from retrieval.evaluate import VARIANTS, judge, score
+from retrieval.metrics import intervals
 from retrieval.report import AblationRow, write_report
 from retrieval.retrieval_set import build_retrieval_set
 from retrieval.summary import query_examples, training_curves
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
     # The four ways to score: neither part, each alone, both.
-    figures = {}
+    figures, bounds = {}, {}
     for variant in VARIANTS:
         scores = score(
             model,
@@ -89,8 +90,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             k=config.eval.k_test,
             batch_size=config.eval.batch_size,
         )
-        figures[variant] = judge(scores, retrieval)
-    print_table(figures)
+        judged = judge(scores, retrieval)
+        figures[variant], bounds[variant] = judged.figures(), intervals(judged)
+    print_table(figures, bounds)
+    if judged.hopeless:
+        print(f"{judged.hopeless} queries have no right image in the gallery: they count as never found")
     chosen_on = chooser(checkpoint)
     if chosen_on == "test":
         print("the epoch was chosen on the test split: these are not figures of unseen data")
@@ -104,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures[VARIANTS[-1]]
         | {
             "ablation": [vars(row) for row in ablation],
+            "intervals": [bounds[variant] for variant in VARIANTS],
+            "queries_without_right_image": judged.hopeless,
             "data": config.data.name,
             "queries": len(retrieval.queries),
             "gallery": len(records),
@@ -122,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         curves=training_curves(folder / "log.jsonl"),
         facts={
             "Checkpoint": str(checkpoint),
+            "95 % intervals, over people": as_text(bounds[VARIANTS[-1]]),
             "Gallery": f"{len(records)} images of {len(set(retrieval.gallery_ids.tolist()))} people",
             "Queries": f"{len(retrieval.queries)}, of which {unwritten} without a rewrite",
             "Weight of rewrite-caption similarity": str(config.eval.msm_weight),
@@ -181,12 +188,18 @@ def chooser(checkpoint: Path) -> str:
     return str(read_json(stamp).get("eval.select")) if stamp.is_file() else "not known"
 
 
-def print_table(figures: dict) -> None:
-    """Print one row for each way to score."""
+def print_table(figures: dict, bounds: dict) -> None:
+    """Print one row for each way to score, and between what the figures of the last lie."""
     print(f"{'MSM':>4}{'ITM':>5}" + "".join(f"{name:>8}" for name in ("R1", "R5", "R10", "mAP", "mINP")))
     for variant, row in figures.items():
         marks = f"{'yes' if variant.msm else '-':>4}{'yes' if variant.itm else '-':>5}"
         print(marks + "".join(f"{row[name]:>8.2f}" for name in ("R1", "R5", "R10", "mAP", "mINP")))
+    print(f"95 % intervals over people, both: {as_text(bounds[VARIANTS[-1]])}")
+
+
+def as_text(bounds: dict[str, tuple[float, float]]) -> str:
+    """Intervals as `R1 50.1 to 59.9, ...`."""
+    return ", ".join(f"{name} {low:.1f} to {high:.1f}" for name, (low, high) in bounds.items())
 
 
 if __name__ == "__main__":

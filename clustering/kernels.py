@@ -1,34 +1,19 @@
-"""Loops over single numbers, compiled by numba: as steps of NumPy they would go through memory again and again."""
+"""Loops of clustering over single numbers: as steps of NumPy they would go through memory again and again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from utils.compiled import compiled
 
 _GROUP = 64  # cells that are looked at together first
 _DIGITS = 1e12  # means over k2 points make distances such as 1/2 common: rounding must not decide who is within eps
 # Sums in whatever order is fast; it is always the same, so that a distance is the same in both directions.
 _FREE = {"reassoc", "contract", "nsz", "nnan"}
-_Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
 
-def _compiled(**options: Any) -> Callable[[_Kernel], _Kernel]:
-    """Compile on first use and keep that on disk, where there is a place; run without Python's lock."""
-
-    def compile_later(kernel: _Kernel) -> Any:
-        try:
-            return numba.njit(kernel, cache=True, nogil=True, **options)
-        except RuntimeError:  # neither the folder of the source nor that of the user can be written to
-            return numba.njit(kernel, nogil=True, **options)
-
-    return compile_later
-
-
-@_compiled(fastmath=_FREE)
+@compiled(fastmath=_FREE)
 def squared_distance(one: NDArray, other: NDArray) -> float:
     """Squared Euclidean distance of two points [D], summed in float64."""
     total = 0.0
@@ -38,14 +23,14 @@ def squared_distance(one: NDArray, other: NDArray) -> float:
     return total
 
 
-@_compiled()
+@compiled()
 def pair_distances(points: NDArray, rows: NDArray, columns: NDArray, result: NDArray) -> None:
     """Squared distances [M] of the pairs of points [N, D] that `rows` and `columns` [M] name, into `result`."""
     for pair in range(rows.shape[0]):
         result[pair] = squared_distance(points[rows[pair]], points[columns[pair]])
 
 
-@_compiled(fastmath=_FREE)
+@compiled(fastmath=_FREE)
 def scan(
     cells: NDArray,
     first_row: int,
@@ -99,7 +84,7 @@ def scan(
             far = np.float32(farthest[row] - off - 4 * rest[point] * most_rest)
 
 
-@_compiled()
+@compiled()
 def _insert(nearest: NDArray, distance: NDArray, point: int, squared: float, order: NDArray) -> None:
     """Put a point where it belongs among the nearest [k], unless it is farther than all of them."""
     place, last = nearest.shape[0], nearest.shape[0] - 1
@@ -114,7 +99,7 @@ def _insert(nearest: NDArray, distance: NDArray, point: int, squared: float, ord
         nearest[place], distance[place] = point, squared
 
 
-@_compiled()
+@compiled()
 def overlaps(
     start: int,
     stop: int,

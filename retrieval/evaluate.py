@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.tsn import TSN
 from retrieval.embed import Embedded
-from retrieval.metrics import rank_metrics
+from retrieval.metrics import Judged, judge_queries
 from retrieval.retrieval_set import RetrievalSet
 from retrieval.scoring import Match, fused_similarity, rerank
 from utils.progress import Progress
@@ -40,9 +40,9 @@ def score(model: TSN, embedded: Embedded, variant: Variant, *, weight: float, k:
     return rerank(similarity, _matcher(model, embedded, batch_size), k if variant.itm else 0)
 
 
-def judge(scores: Tensor, retrieval: RetrievalSet) -> dict[str, float]:
-    """R1, R5, R10, mAP and mINP of scores [Q, G], in percent."""
-    return rank_metrics(scores.numpy(), retrieval.query_ids, retrieval.gallery_ids)
+def judge(scores: Tensor, retrieval: RetrievalSet) -> Judged:
+    """How each query was answered by scores [Q, G]."""
+    return judge_queries(scores.numpy(), retrieval.query_ids, retrieval.gallery_ids)
 
 
 def _matcher(model: TSN, embedded: Embedded, batch_size: int) -> Match:

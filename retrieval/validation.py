@@ -26,4 +26,4 @@ def validate(
         model, tokenizer, retrieval, keep_tokens=k > 0, batch_size=batch_size, opener=opener, desc="validation"
     )
     scores = score(model, embedded, Variant(msm=weight > 0, itm=k > 0), weight=weight, k=k, batch_size=batch_size)
-    return judge(scores, retrieval)
+    return judge(scores, retrieval).figures()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from retrieval.metrics import rank_metrics
+from retrieval.metrics import intervals, judge_queries, main, rank_metrics
 from tests.fixtures import arrays, values
+from utils.errors import UserError
 
 
 def plain_metrics(scores: NDArray, queries: NDArray, gallery: NDArray) -> dict[str, float]:
@@ -37,11 +42,14 @@ def test_figures_worked_out_by_hand() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_figures_are_those_of_the_definitions(seed: int) -> None:
-    """Random scores with many ties, several images a person, and queries whose person is not there."""
+    """Random scores, 250 times, with many ties, several images a person, and queries whose person is not there."""
     random = np.random.default_rng(seed)
-    scores = random.integers(0, 6, (40, 25)).astype(float)
-    queries, gallery = random.integers(0, 12, 40), random.integers(0, 9, 25)
-    assert rank_metrics(scores, queries, gallery) == pytest.approx(plain_metrics(scores, queries, gallery))
+    for _ in range(250):
+        rows, columns = random.integers(1, 20, 2)
+        scores = random.integers(0, 6, (rows, columns)).astype(float)
+        queries, gallery = random.integers(0, 12, rows), random.integers(0, 9, columns)
+        found = rank_metrics(scores, queries, gallery)
+        assert found == pytest.approx(plain_metrics(scores, queries, gallery), rel=0, abs=1e-9)
 
 
 def test_map_is_scikit_learns() -> None:
@@ -80,6 +88,55 @@ def test_infinite_scores_are_ranked_and_half_precision_is_too() -> None:
     """Minus infinity is last; float16 scores work."""
     scores = np.array([[-np.inf, 1.0, np.inf]], np.float16)
     assert rank_metrics(scores, np.array([2]), np.array([0, 1, 2]))["R1"] == 100
+
+
+def test_intervals_are_of_people_not_of_queries() -> None:
+    """One of four people is never found: R1 75, and as wide as for four draws, however many queries each has."""
+    queries = np.repeat(np.arange(4), 50)
+    scores = np.eye(4)[queries]
+    scores[queries == 3] = [1, 0, 0, 0]
+    judged = judge_queries(scores, queries, np.arange(4))
+    assert judged.hopeless == 0
+    low, high = intervals(judged)["R1"]
+    assert (low, high) == (25, 100)  # of 4 draws with probability 3/4, fewer than one hit has 0.4 %, at most one 5.1 %
+    assert intervals(judged)["mINP"][0] > 25
+    assert intervals(judged, seed=0) == intervals(judged, seed=0)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    """Of 200 experiments with 60 people of one to five queries, some 95 in a hundred."""
+    random, covered = np.random.default_rng(1), 0
+    for _ in range(200):
+        queries = np.repeat(np.arange(60), random.integers(1, 6, 60))
+        found = (random.random(60) < 0.6)[queries]  # all queries of a person, or none
+        scores = np.where(found[:, None], [[1.0, 0.0]], [[0.0, 1.0]])
+        person = np.where(np.arange(2) == 0, 0, -1)
+        judged = judge_queries(scores, np.zeros(len(queries), int), person)
+        low, high = intervals(replace(judged, query_ids=queries), draws=400)["R1"]
+        covered += low <= 60 <= high
+    assert 180 <= covered <= 198
+
+
+def test_anybodys_scores_are_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures and intervals of a file; who has no right image is counted; what is wrong is one line."""
+    scores = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    np.savez(tmp_path / "s.npz", scores=scores, query_ids=[1, 2, 9], gallery_ids=[1, 2])
+    main([str(tmp_path / "s.npz"), "--out", str(tmp_path / "s.json")])
+    said = capsys.readouterr().out
+    assert "3 queries of 3 people" in said
+    assert "   R1   33.33  [0.00, " in said
+    assert "1 queries have no right image" in said
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert written["mAP"] == pytest.approx(50)
+    assert written["queries_without_right_image"] == 1
+    np.savez(tmp_path / "bad.npz", scores=scores)
+    with pytest.raises(UserError, match=r"bad\.npz has no query_ids and no gallery_ids"):
+        main([str(tmp_path / "bad.npz")])
+    with pytest.raises(UserError, match=r"none\.npz cannot be read"):
+        main([str(tmp_path / "none.npz")])
+    np.savez(tmp_path / "odd.npz", scores=scores, query_ids=[1], gallery_ids=[1, 2])
+    with pytest.raises(UserError, match=r"odd\.npz: scores \(3, 2\) do not fit"):
+        main([str(tmp_path / "odd.npz")])
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,9 @@ def test_one_command_goes_from_pictures_to_the_report_and_a_second_time_changes_
     assert again == metrics
     assert (run / "log.jsonl").read_bytes() == log
 
-    other = pipeline(drawn, tmp_path, "train.lr=0.01")
+    command = [sys.executable, "train.py", "--config", "configs/cuhk_pedes.yaml"]
+    command += settings(drawn, tmp_path, "train.lr=0.01")
+    other = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert other.returncode == 2
     assert other.stderr.strip().splitlines()[-1].startswith(f"error: {run} holds a run with other settings (train.lr")
 

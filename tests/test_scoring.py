@@ -116,7 +116,7 @@ def test_every_caption_is_a_query_beside_its_own_rewrite() -> None:
     assert found.captions == ("seen a", None, None)
     assert found.query_ids.tolist() == [3, 3, 5]
     assert found.gallery_ids.tolist() == [3, 4, 5]
-    assert judge(torch.eye(3), found) == pytest.approx(
+    assert judge(torch.eye(3), found).figures() == pytest.approx(
         {"R1": 200 / 3, "R5": 100, "R10": 100, "mAP": 250 / 3, "mINP": 250 / 3}
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -36,26 +36,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run by two processes that nobody disturbed."""
     run = tmp_path_factory.mktemp("whole")
-    done = started(quick_run(*small, run, *TWO))
-    assert done.wait(timeout=150) == 0, told(done)
-    assert told(done).count("trained:") == 1
+    assert train.main(quick_run(*small, run, *TWO)) == 0
     return run
-
-
-def started(arguments: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "train.py", *arguments],
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def told(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.read()
 
 
 def test_a_global_batch_has_the_same_losses_and_gradients(tmp_path: Path) -> None:
@@ -80,23 +62,31 @@ def test_two_processes_extract_cluster_and_train_as_one(small: Small, whole: Pat
     for first, second in zip(alone, together, strict=True):
         for name, value in first.items():
             assert second[name] == (value if isinstance(value, str) else pytest.approx(value, rel=0.02, abs=0.02)), name
+    found = weights(whole / "last.pth")
     for name, value in weights(tmp_path / "last.pth").items():
-        assert torch.allclose(weights(whole / "last.pth")[name], value, atol=2e-3), name
+        assert torch.allclose(found[name], value, atol=2e-3), name
 
 
-def test_told_to_make_room_they_save_and_go_on_to_the_same_end(small: Small, whole: Path, tmp_path: Path) -> None:
-    """SIGTERM to the process that was started: exit status 0; the other number of processes cannot go on."""
+def test_told_to_make_room_they_save_and_go_on_to_the_same_end(
+    small: Small, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """SIGTERM to the process that was started: exit status 0; another number of processes cannot go on."""
+
+    def make_room() -> None:
+        while not (tmp_path / "last.pth").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
     arguments = quick_run(*small, tmp_path, *TWO, "train.save_minutes=1.0e-9")
-    run = started(arguments)
-    while not (tmp_path / "last.pth").exists() and run.poll() is None:
-        time.sleep(0.02)
-    run.send_signal(signal.SIGTERM)
-    assert run.wait(timeout=60) == 0, told(run)
-    assert "trained:" not in told(run)
+    threading.Thread(target=make_room, daemon=True).start()
+    assert train.main(arguments) == 0
+    said = capfd.readouterr()
+    assert "trained:" not in said.out
+    assert said.err.count("run the same command again") == 1
     with pytest.raises(UserError, match="processes 2 there, 1 now"):
         train.main(quick_run(*small, tmp_path, *ONE_ROUND, "run.processes=1"))
-    again = started(arguments)
-    assert again.wait(timeout=150) == 0, told(again)
+    assert train.main(arguments) == 0
+    assert capfd.readouterr().out.count("trained:") == 1
     assert_same_run(whole, tmp_path)
 
 

@@ -1,0 +1,80 @@
+"""A training run that is killed (SIGKILL) at random moments, again and again, beside one that nobody disturbed.
+
+python -m benchmarks.kills output/demo output/killed --kills 10 --config configs/demo.yaml
+
+The second folder must be new. It ends well if its weights are those of the first, to the bit, and its log as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.checkpoint import read_checkpoint
+from utils.errors import UserError, run_script
+from utils.files import read_lines
+
+TIMES = ("seconds", "images_per_s")  # of the log, which are never the same
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("whole", type=Path, help="folder of an undisturbed run of the same config")
+    parser.add_argument("killed", type=Path, help="folder of the run to disturb")
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--set", dest="overrides", nargs="+", default=[])
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--within", type=float, default=60.0, help="seconds after a start (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(argv)
+    if given.killed.exists():
+        raise UserError(f"{given.killed} is there already: name a new folder")
+    command = [sys.executable, "train.py", "--config", given.config]
+    command += ["--set", *given.overrides, f"run.dir={given.killed}", "train.save_minutes=0.1"]
+    drawn = random.Random(given.seed)
+    for number in range(given.kills):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seconds = drawn.uniform(0, given.within)
+        time.sleep(seconds)
+        done = process.poll()
+        process.kill()
+        process.wait()
+        where = "it had ended" if done is not None else _where(given.killed)
+        print(f"kill {number + 1} after {seconds:.1f} s: {where}", flush=True)
+    subprocess.run(command, check=True)
+    files = ("last.pth", "best.pth", "round.pth")
+    wrong = [name for name in files if not _same(given.whole / name, given.killed / name)]
+    wrong += [] if _log(given.whole) == _log(given.killed) else ["log.jsonl"]
+    print(f"other than undisturbed: {', '.join(wrong)}" if wrong else "as undisturbed: all weights and the log")
+    return 1 if wrong else 0
+
+
+def _where(folder: Path) -> str:
+    if not (folder / "last.pth").exists():
+        return "nothing saved yet"
+    state = read_checkpoint(folder / "last.pth")  # whole, whenever the kill came
+    midway = state["memory"].get("midway")
+    steps = f" and {midway['step']} steps" if midway else ""
+    return f"round {state['round']}, {state['epoch']} epochs{steps} saved"
+
+
+def _same(one: Path, other: Path) -> bool:
+    first, second = read_checkpoint(one)["model"], read_checkpoint(other)["model"]
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _log(folder: Path) -> list[dict[str, Any]]:
+    lines = read_lines(folder / "log.jsonl")
+    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+
+
+if __name__ == "__main__":
+    run_script(main)
