@@ -105,7 +105,7 @@ def interrupt_when(process: subprocess.Popen[str], file: Path, lines: int) -> tu
 def test_ctrl_c_while_captions_are_written_and_while_training_then_the_same_command_goes_on(
     drawn: Path, tmp_path: Path
 ) -> None:
-    arguments = ["--config", "configs/cuhk_pedes.yaml", *settings(drawn, tmp_path, "train.epochs=8")]
+    arguments = ["--config", "configs/cuhk_pedes.yaml", *settings(drawn, tmp_path, "train.epochs=8", "train.rounds=1")]
     journal = tmp_path / "captions" / "cuhk_qwen_gen_captions.journal.jsonl"
     status, errors = interrupt_when(started("gen_train_data.py", *arguments), journal, 2)
     assert status == 130, errors
@@ -122,4 +122,4 @@ def test_ctrl_c_while_captions_are_written_and_while_training_then_the_same_comm
     assert subprocess.run([sys.executable, "train.py", *arguments], cwd=REPOSITORY).returncode == 0
     events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     epochs = [(event["round"], event["epoch"]) for event in events if event["event"] == "epoch"]
-    assert epochs == [(-1, 0), *((number, epoch) for number in (0, 1) for epoch in range(8))]
+    assert epochs == [(-1, 0), *((0, epoch) for epoch in range(8))]
