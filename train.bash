@@ -7,7 +7,7 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then sed -n '2,4s/^# *//p
 config=configs/demo.yaml
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then config=$1; shift; fi
 seeds=
-if [ "${1:-}" = --seeds ]; then seeds=${2:-}; shift $(($# > 1 ? 2 : 1)); fi
+if [ "${1:-}" = --seeds ]; then seeds=${2:-nothing}; shift $(($# > 1 ? 2 : 1)); fi
 if [ -f "$config" ]; then config=$(realpath "$config"); fi
 cd "$(dirname "$0")"
 . scripts/environment.bash

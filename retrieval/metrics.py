@@ -168,7 +168,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _judge_file(path: Path) -> Judged:
     names = ("scores", "query_ids", "gallery_ids")
     try:
-        with np.load(path, allow_pickle=False) as content:
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} is one array: it should be an .npz file of {', '.join(names)}")
+        with loaded as content:
             missing = [name for name in names if name not in content]
             if missing:
                 raise UserError(f"{path} has no {' and no '.join(missing)}: it should hold {', '.join(names)}")

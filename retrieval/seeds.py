@@ -27,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="run folders that were tested")
     parser.add_argument("--out", type=Path, help="where to write the table as well")
     given = parser.parse_args(argv)
-    table = seed_table([_tested(run) for run in given.runs])
+    tested = [_tested(run) for run in given.runs]
+    if len(sets := {one["data"] for one in tested}) > 1:
+        raise UserError(f"these runs were tested on {' and '.join(sorted(sets))}: their figures have no mean")
+    table = seed_table(tested)
     print(table, end="")
     if given.out:
         write_text(given.out, table)

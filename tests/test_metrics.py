@@ -134,6 +134,9 @@ def test_anybodys_scores_are_judged(tmp_path: Path, capsys: pytest.CaptureFixtur
         main([str(tmp_path / "bad.npz")])
     with pytest.raises(UserError, match=r"none\.npz cannot be read"):
         main([str(tmp_path / "none.npz")])
+    np.save(tmp_path / "one.npy", scores)
+    with pytest.raises(UserError, match=r"one\.npy is one array: it should be an \.npz file"):
+        main([str(tmp_path / "one.npy")])
     np.savez(tmp_path / "odd.npz", scores=scores, query_ids=[1], gallery_ids=[1, 2])
     with pytest.raises(UserError, match=r"odd\.npz: scores \(3, 2\) do not fit"):
         main([str(tmp_path / "odd.npz")])
