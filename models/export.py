@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import BertTokenizer
 
@@ -41,7 +42,10 @@ def export_model(checkpoint: Path, vocab: Path, folder: Path) -> None:
     padding = bool(trained_with.get("model", {}).get("fuse_padding", True))  # the release keeps no such setting
     (folder / SETTINGS).unlink(missing_ok=True)
     with written_aside(folder / WEIGHTS) as aside:
-        save_file({name: value.contiguous() for name, value in weights.items()}, aside)
+        try:
+            save_file({name: value.contiguous() for name, value in weights.items()}, aside)
+        except SafetensorError as error:
+            raise UserError(f"cannot write {folder / WEIGHTS}: {error}") from None
     write_text(folder / "vocab.txt", vocab.read_text(encoding="utf-8"))
     write_json(folder / SETTINGS, {"sizes": sizes.to_dict(), "fuse_padding": padding})
 

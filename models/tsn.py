@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,12 @@ class TSN(nn.Module):
         """Start a new classifier over this many pseudo-identities."""
         self.classifier = _classifier(self.sizes.embed, classes).to(self.cross_proj.weight.device)
 
+    def matching_parameters(self) -> Iterator[nn.Parameter]:
+        """What learns from the matching loss alone: its head, and the text encoder's attention to images."""
+        for name, parameter in self.named_parameters():
+            if name.startswith("itm_head.") or ".crossattention." in name:
+                yield parameter
+
     def compile_encoders(self) -> None:
         """Compile the two encoders, each at its first call; names of parameters stay."""
         self.visual_encoder.compile()
@@ -132,9 +139,11 @@ class TSN(nn.Module):
             fused = self.image_cross_model(image_tokens, text_tokens, text_mask)
         return self.cross_proj(fused.float())
 
-    def match(self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logit [B] that text i (ids [B, L]) belongs to image i (tokens [B, P, D])."""
-        return self._match_logits(image_tokens, input_ids, Layout.of(attention_mask))[:, 1]
+    def match(
+        self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor, *, image: Tensor | None = None
+    ) -> Tensor:
+        """Logit [B] that text i (ids [B, L]) belongs to image i (tokens [B, P, D]), or to image `image[i]` of them."""
+        return self._match_logits(image_tokens, input_ids, Layout.of(attention_mask, image=image))[:, 1]
 
     def forward(
         self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, *, matching: bool = True

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from models.sizes import Sizes
 from models.tsn import TSN
+from training.epoch import averaging
 from utils import group
 
 LABELS = torch.tensor([0, 0, 1, 2, 3, 1, 4, 4])
 
 
-def small_model(*, fuse_padding: bool = False) -> TSN:
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "padding attended to": {"fuse_padding": True},
+    "recomputed": {"checkpointed_blocks": 2},
+    "recomputed, without matching": {"checkpointed_blocks": 2, "matching": False},
+}
+"""How a model may be built and trained."""
+
+
+def small_model(**options: Any) -> TSN:
     """A model of two layers, without dropout."""
     torch.manual_seed(0)
     sizes = Sizes((32, 16), 16, 64, 2, 64, 2, 96, vocabulary=30, positions=80)
-    return TSN(sizes, enc_token=29, classes=5, dropout=0.0, fuse_padding=fuse_padding)
+    return TSN(sizes, enc_token=29, classes=5, dropout=0.0, **options)
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -31,12 +41,12 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return pixels, ids * mask, mask
 
 
-def losses_and_gradients(*, fuse_padding: bool) -> dict[str, torch.Tensor]:
+def losses_and_gradients(*, matching: bool = True, **options: Any) -> dict[str, torch.Tensor]:
     """Of this process's share of the batch, averaged over the group."""
-    model = small_model(fuse_padding=fuse_padding)
+    model = small_model(**options)
     mine = group.share(8)
-    parallel = DistributedDataParallel(model) if group.size() > 1 else model
-    losses = parallel(*(each[mine] for each in (*batch(), LABELS)))
+    parallel = averaging(model, matching=matching)
+    losses = parallel(*(each[mine] for each in (*batch(), LABELS)), matching=matching)
     torch.stack(list(losses.values())).sum().backward()
     found = {f"loss {name}": group.mean(loss) for name, loss in losses.items()}
     return found | {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
@@ -45,6 +55,6 @@ def losses_and_gradients(*, fuse_padding: bool) -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with group.joined(torch.device("cpu")):
-        found = {str(padded): losses_and_gradients(fuse_padding=padded) for padded in (False, True)}
+        found = {name: losses_and_gradients(**options) for name, options in VARIANTS.items()}
         if group.is_first():
             torch.save(found, Path(sys.argv[1]))

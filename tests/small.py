@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+Small = tuple[Path, Path]
+"""The data set's folder, and that of its caption files."""
+
 COLOURS = {
     "black": (20, 20, 22),
     "white": (235, 235, 230),
@@ -33,6 +36,8 @@ QUICK = (
     "cluster.k2=2",
     "cluster.min_samples=2",
     "cluster.eps=0.6",
+    "eval.msm_weight=0.7",
+    "eval.k_test=2",
     "run.device=cpu",
 )
 

@@ -16,20 +16,12 @@ from clustering.pseudo_labels import PseudoLabels
 from data.mapped import MappedImages, kept_images
 from data.records import ImageRecord, hold_out
 from retrieval.seeds import main as seeds
-from tests.small import quick_run, write_small_data
+from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events
 from training import labelling
 from training.run_folder import RunFolder
 from utils.device import out_of_memory_explained
 from utils.errors import UserError
-
-Small = tuple[Path, Path]
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    folder = tmp_path_factory.mktemp("small")
-    return write_small_data(folder / "data", folder / "captions")
 
 
 def test_a_round_ends_when_nothing_gets_better(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +142,10 @@ def test_seeds_are_summed_up_with_their_deviation(tmp_path: Path, capsys: pytest
     assert (tmp_path / "seeds.md").read_text() == said
     with pytest.raises(UserError, match=r"nowhere/metrics\.json is missing: test that run first"):
         seeds(["nowhere"])
+    other = json.loads((tmp_path / "2" / "metrics.json").read_text()) | {"data": "custom"}
+    (tmp_path / "2" / "metrics.json").write_text(json.dumps(other))
+    with pytest.raises(UserError, match="tested on custom and demo: their figures have no mean"):
+        seeds([str(tmp_path / name) for name in "012"])
 
 
 def test_a_gpu_that_is_too_small_is_one_line() -> None:

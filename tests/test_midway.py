@@ -14,26 +14,11 @@ from typing import Any
 import pytest
 
 import train
-from tests.small import quick_run, write_small_data
+from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events, weights
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-Small = tuple[Path, Path]
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    folder = tmp_path_factory.mktemp("small")
-    return write_small_data(folder / "data", folder / "captions")
-
-
-@pytest.fixture(scope="module")
-def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nobody disturbed."""
-    run = tmp_path_factory.mktemp("whole")
-    assert train.main(quick_run(*small, run)) == 0
-    return run
 
 
 def signalled_at(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, epoch: int, step: int) -> None:

@@ -15,21 +15,14 @@ import torch
 
 import train
 from tests.group import REPOSITORY, in_a_group
-from tests.group_losses import losses_and_gradients
-from tests.small import quick_run, write_small_data
+from tests.group_losses import VARIANTS, losses_and_gradients
+from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events, weights
 from utils.errors import UserError
 from utils.launch import launch, processes_to_start
 
-Small = tuple[Path, Path]
 ONE_ROUND = ("train.rounds=1", "train.negatives=hardest")  # others are drawn, by each process for itself
 TWO = ("run.processes=2", *ONE_ROUND)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    folder = tmp_path_factory.mktemp("small")
-    return write_small_data(folder / "data", folder / "captions")
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +37,11 @@ def test_a_global_batch_has_the_same_losses_and_gradients(tmp_path: Path) -> Non
     """ITC and the negatives of ITM see the pairs of all processes, and gradients go back to where they belong."""
     in_a_group(int(os.environ.get("TSN_PROCESSES", "2")), "-m", "tests.group_losses", str(tmp_path / "found.pt"))
     found = torch.load(tmp_path / "found.pt", weights_only=True)
-    for padded in (False, True):
-        expected, together = losses_and_gradients(fuse_padding=padded), found[str(padded)]
+    for variant, options in VARIANTS.items():
+        expected, together = losses_and_gradients(**options), found[variant]
         assert together.keys() == expected.keys()
         for name, value in expected.items():
-            assert torch.allclose(together[name], value, atol=1e-5), (padded, name)
+            assert torch.allclose(together[name], value, atol=1e-5), (variant, name)
 
 
 def test_two_processes_extract_cluster_and_train_as_one(small: Small, whole: Path, tmp_path: Path) -> None:

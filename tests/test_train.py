@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,25 +16,9 @@ import torch
 
 import train
 from tests.pictures import picture
-from tests.small import quick_run, write_small_data
+from tests.small import Small, quick_run, write_small_data
 from training.run_folder import RunFolder
 from utils.errors import UserError
-
-Small = tuple[Path, Path]
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    folder = tmp_path_factory.mktemp("small")
-    return write_small_data(folder / "data", folder / "captions")
-
-
-@pytest.fixture(scope="module")
-def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uninterrupted run."""
-    run = tmp_path_factory.mktemp("whole")
-    train.main(quick_run(*small, run))
-    return run
 
 
 def events(run: Path) -> list[dict[str, Any]]:
@@ -223,6 +208,24 @@ def test_weights_that_run_away_in_the_last_step_stop_the_run(small: Small, tmp_p
     with pytest.raises(UserError, match=r"not finite.*lower train\.lr"):
         train.main(quick_run(*small, tmp_path, "train.lr=1.0e+30", "train.batch_size=40", "train.clip_norm=null"))
     assert all(value.isfinite().all() for value in weights(tmp_path / "last.pth").values())
+
+
+def test_a_disk_that_is_full_while_saving_is_one_line_and_the_last_checkpoint_stays(
+    small: Small, whole: Path, tmp_path: Path
+) -> None:
+    """Files may not grow beyond what is too little for a checkpoint; then they may, and the same command goes on."""
+    run, quick = tmp_path / "run", quick_run(*small, tmp_path / "run")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    interrupted = whole / "last.pth"
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (interrupted.stat().st_size // 2, before[1]))
+        with pytest.raises(UserError, match=r"cannot write .*last\.pth: File too large"):
+            train.main(quick)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [path for path in run.iterdir() if "partial" in path.name or path.suffix == ".pth"]
+    train.main(quick)
+    assert_same_run(whole, run)
 
 
 def test_settings_that_change_no_weight_may_change(small: Small, whole: Path) -> None:

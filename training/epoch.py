@@ -117,7 +117,7 @@ def train_epoch(
     steps = len(learning_rates)
     sums = midway.restore(device) if midway else {}
     done = midway.step if midway else 0
-    shared = _averaging(model, matching=matching)
+    shared = averaging(model, matching=matching)
     optimizer.zero_grad(set_to_none=True)
     with Progress(steps, desc=desc, unit="step", done=done) as bar:
         for step, (pixels, captions, indices) in enumerate(batches, done):
@@ -156,17 +156,17 @@ def train_epoch(
     return means
 
 
-def _averaging(model: TSN, *, matching: bool) -> Any:
+def averaging(model: TSN, *, matching: bool) -> Any:
     """The model, so that its gradients are averaged over the processes of a group, where there are several."""
     if group.size() == 1:
         return model
+    for parameter in model.matching_parameters():
+        # Without matching they get no gradient, and must not be waited for. To look for such by itself,
+        # DistributedDataParallel would have to see the whole graph, which recomputed blocks hide.
+        parameter.requires_grad_(matching)
     device = model.cross_proj.weight.device
-    return DistributedDataParallel(
-        model,
-        device_ids=[device] if device.type == "cuda" else None,
-        find_unused_parameters=not matching,  # the matching head and its attention then have no gradient
-        gradient_as_bucket_view=True,
-    )
+    ids = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -54,7 +54,7 @@ def labels_of_round(
     if found.clusters < 2:
         hint = "smaller" if found.clusters else "larger"
         raise UserError(f"round {number}: {_what(found)} at eps={found.eps:.4f}: set a {hint} cluster.eps")
-    run.save_labels(number, found.labels, eps=found.eps, silhouette=found.silhouette, names=names)
+    run.save_labels(number, found.labels, eps=found.eps, silhouette=found.silhouette, names=names, features=own)
     return found
 
 

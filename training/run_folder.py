@@ -23,6 +23,7 @@ from utils.errors import UserError
 from utils.files import read_json, write_json, written_aside
 
 _OF_COPIES = ("copies", "log_bytes")  # kept in last.pth to mend its copies and the log
+SAMPLE = 2000  # images whose features are kept for a picture of the clusters
 _MADE_ON_THE_WAY = ("best.pth", "round.pth", "vocab.txt")
 
 
@@ -133,7 +134,10 @@ class RunFolder:
     def _save(self, name: str, content: dict[str, Any]) -> None:
         # Given a path, torch writes by itself and hides that the disk is full.
         with written_aside(self.path / name) as aside, aside.open("wb") as file:
-            torch.save(content, file)
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # of torch's own ending, which stands before what the disk said
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
     def load_state(self) -> dict[str, Any] | None:
         """Read `last.pth` and cut the log back to what it knows of; None, and a fresh log, where there is none."""
@@ -165,13 +169,23 @@ class RunFolder:
         return model
 
     def save_labels(
-        self, round_number: int, labels: NDArray[np.int64], *, eps: float, silhouette: float, names: Sequence[str]
+        self,
+        round_number: int,
+        labels: NDArray[np.int64],
+        *,
+        eps: float,
+        silhouette: float,
+        names: Sequence[str],
+        features: NDArray,
     ) -> None:
-        """Write a round's pseudo-labels, with the images that they belong to."""
+        """Write a round's pseudo-labels, with the images that they belong to, and a sample's features for a picture."""
         if not group.is_first():
             return
+        sample = np.sort(np.random.default_rng(0).permutation(len(labels))[:SAMPLE])
+        seen = features[sample].astype(np.float16)
         with written_aside(self.path / f"pseudo_labels_{round_number}.npz") as aside, aside.open("wb") as file:
-            np.savez_compressed(file, labels=labels, eps=eps, silhouette=silhouette, names=np.array(names))
+            arrays = {"labels": labels, "names": np.array(names), "sample": sample, "features": seen}
+            np.savez_compressed(file, allow_pickle=False, eps=eps, silhouette=silhouette, **arrays)
 
     def load_labels(self, round_number: int) -> tuple[NDArray[np.int64], float, float] | None:
         """A round's pseudo-labels, eps and silhouette, or None where it has not been clustered yet."""
