@@ -21,7 +21,7 @@ from clustering.pseudo_labels import PseudoLabels
 from configs.identity import run_identity
 from configs.load import add_config_arguments, load_config, save_config
 from configs.schema import Config
-from data.captions import read_test_texts, test_file, train_file
+from data.captions import query_file, read_test_texts, train_file
 from data.images import Opener
 from data.mapped import kept_images
 from data.pairs import UnlabelledPairs
@@ -194,7 +194,8 @@ def train_rounds(config: Config, device: torch.device) -> int:
 
             figures: dict[str, float] = {}
             if validation is not None:
-                figures = group.of_first(partial(chosen_figures, config, model, tokenizer, validation, opener))
+                found = chosen_figures(config, model, tokenizer, validation, opener)
+                figures = group.of_first(partial(dict, found))  # all agree on the best, whatever their last bit says
                 run.log("validation", **done, split=config.eval.select, **figures)
                 line += f", {config.eval.select} R1 {figures['R1']:.1f}, mAP {figures['mAP']:.1f}"
             print(line, flush=True)
@@ -272,9 +273,9 @@ def validation_set(config: Config, records: list[ImageRecord], held: list[ImageR
         raise UserError(f"{config.data.root} has no {split} split to choose the best epoch on: set eval.select=last")
     if not config.eval.select_weight:
         return build_retrieval_set(chosen, source=f"{config.data.root} ({split})")
-    file = test_file(Path(config.captions.dir), config.data.name)
-    if split != "test" or not file.is_file():
-        raise UserError(f"eval.select_weight needs eval.select=test and the rewrites in {file} (gen_test_data.py)")
+    file = query_file(Path(config.captions.dir), config.data.name, "val" if split == "val" else "test")
+    if split == "held_out" or not file.is_file():
+        raise UserError(f"eval.select_weight needs eval.select=test or val, and rewrites in {file} (gen_test_data.py)")
     return build_retrieval_set(chosen, read_test_texts(file), source=f"{config.data.root} ({split})")
 
 

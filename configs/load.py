@@ -57,7 +57,12 @@ def check_config(tree: Tree) -> Config:
 
 def save_config(config: Config, path: Path) -> None:
     """Write a resolved config, whole or not at all."""
-    write_text(path, yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True))
+    write_text(path, config_text(config))
+
+
+def config_text(config: Config) -> str:
+    """A resolved config as YAML."""
+    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = "configs/demo.yaml") -> None:

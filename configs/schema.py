@@ -109,10 +109,22 @@ class Eval(Section):
     select_by: Literal["R1", "mAP"]
     select_k: Whole
     select_weight: Share
-    msm_weight: Share
-    k_test: Whole
+    msm_weight: Share | Literal["val"]
+    k_test: Whole | Literal["val"]
+    tokens: Literal["half", "full"]
     batch_size: Count
     examples: Whole
+
+    @property
+    def chosen_on_val(self) -> bool:
+        """Whether the weight of rewrites or the number of matched images is chosen on the validation split."""
+        return "val" in (self.msm_weight, self.k_test)
+
+    @property
+    def rewritten(self) -> list[Literal["val", "test"]]:
+        """The splits whose queries are rewritten."""
+        validation = self.chosen_on_val or (self.select == "val" and self.select_weight > 0)
+        return ["test", "val"] if validation else ["test"]
 
 
 class Run(Section):

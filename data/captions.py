@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data.records import ImageRecord
 from utils.errors import UserError
@@ -20,9 +20,9 @@ def train_file(folder: Path, data_name: str) -> Path:
     return folder / f"{PREFIXES[data_name]}_qwen_gen_captions.json"
 
 
-def test_file(folder: Path, data_name: str) -> Path:
-    """Captions of the gallery, and rewrites of the queries, of a data set's test split."""
-    return folder / f"{PREFIXES[data_name]}_test_qwen_gen_captions.json"
+def query_file(folder: Path, data_name: str, split: Literal["val", "test"] = "test") -> Path:
+    """Captions of the gallery, and rewrites of the queries, of a data set's test or validation split."""
+    return folder / f"{PREFIXES[data_name]}_{split}_qwen_gen_captions.json"
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,13 @@ from utils.files import read_json
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
-Reader = Callable[[Path], list[ImageRecord]]
+Reader = Callable[..., list[ImageRecord]]
+"""(root, *, missing_ok=False): with `missing_ok`, images that are not there are read all the same."""
 
 
-def read_annotated(root: Path, annotation: str, *, path_key: str = "file_path") -> list[ImageRecord]:
+def read_annotated(
+    root: Path, annotation: str, *, path_key: str = "file_path", missing_ok: bool = False
+) -> list[ImageRecord]:
     """Read a data set whose annotation file lists images below `root/imgs`.
 
     Raises:
@@ -31,11 +34,12 @@ def read_annotated(root: Path, annotation: str, *, path_key: str = "file_path") 
         raise UserError(f"{file} should hold a list of images, one object each")
     images = root / "imgs"
     records = [_record(entry, number, file, images, path_key) for number, entry in enumerate(entries)]
-    _check_files(records, file)
+    if not missing_ok:
+        _check_files(records, file)
     return records
 
 
-def read_folder(root: Path) -> list[ImageRecord]:
+def read_folder(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:
     """Read a plain folder of photographs: `root/train`, `root/val`, `root/test`, searched to any depth.
 
     An optional `root/captions.json` maps an image's path below root ("test/0001.jpg") to a caption, to a list of
@@ -58,32 +62,32 @@ def read_folder(root: Path) -> list[ImageRecord]:
                 records.append(ImageRecord(path, name, captions, person, split))
     if not records:
         raise UserError(f"{root} holds no image: expected photographs in {root}/train, {root}/val or {root}/test")
-    if notes:
+    if notes and not missing_ok:
         raise UserError(f"{root / 'captions.json'} names {next(iter(notes))}, which is not there ({len(notes)} such)")
     return records
 
 
-def read_cuhk_pedes(root: Path) -> list[ImageRecord]:
+def read_cuhk_pedes(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:
     """CUHK-PEDES: `root/reid_raw.json`, `root/imgs/`."""
-    return read_annotated(root, "reid_raw.json")
+    return read_annotated(root, "reid_raw.json", missing_ok=missing_ok)
 
 
-def read_icfg_pedes(root: Path) -> list[ImageRecord]:
+def read_icfg_pedes(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:
     """ICFG-PEDES: `root/ICFG-PEDES.json`, `root/imgs/`; it has no validation split."""
-    return read_annotated(root, "ICFG-PEDES.json")
+    return read_annotated(root, "ICFG-PEDES.json", missing_ok=missing_ok)
 
 
-def read_rstpreid(root: Path) -> list[ImageRecord]:
+def read_rstpreid(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:
     """RSTPReid: `root/data_captions.json`, whose paths stand under `img_path`, and `root/imgs/`."""
-    return read_annotated(root, "data_captions.json", path_key="img_path")
+    return read_annotated(root, "data_captions.json", path_key="img_path", missing_ok=missing_ok)
 
 
-def read_demo(root: Path) -> list[ImageRecord]:
+def read_demo(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:
     """The drawn data set, in CUHK-PEDES's layout; drawn into `root` first where it is missing."""
     from data.demo import draw_demo  # loads what draws, which other data do without
 
     draw_demo(root)
-    return read_cuhk_pedes(root)
+    return read_cuhk_pedes(root, missing_ok=missing_ok)
 
 
 READERS: dict[str, Reader] = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +19,7 @@ from data.transforms import test_transform
 from models.tokenizer import tokenize
 from models.tsn import TSN
 from retrieval.retrieval_set import RetrievalSet
+from utils import group
 from utils.errors import UserError
 from utils.progress import Progress
 
@@ -26,9 +30,11 @@ class Embedded:
 
     Attributes:
         image: [G, E] embeddings of the gallery, of unit length.
-        image_tokens: [G, P, D] for the matching head; None when they were not asked for.
+        image_tokens: [share of G, P, D] for the matching head, of the images that are this process's; None when they
+            were not asked for.
         query: [Q, E]; query_ids [Q, L] and query_mask [Q, L], the tokenized queries.
         rewrite: [Q, E] and caption [G, E], rows of zeros where there is no text; None when nothing has one.
+        seconds: what the `gallery`, the `queries`, the `rewrites` and the `captions` took.
     """
 
     image: Tensor
@@ -38,6 +44,7 @@ class Embedded:
     query_mask: Tensor
     rewrite: Tensor | None
     caption: Tensor | None
+    seconds: dict[str, float]
 
 
 @torch.inference_mode()
@@ -46,7 +53,7 @@ def embed(
     tokenizer: BertTokenizer,
     retrieval: RetrievalSet,
     *,
-    keep_tokens: bool,
+    keep_tokens: Literal["half", "full"] | None,
     batch_size: int,
     workers: int = 0,
     opener: Opener = open_image,
@@ -54,8 +61,11 @@ def embed(
 ) -> Embedded:
     """Embed gallery, queries, rewrites and captions with `model`, which is left in evaluation mode.
 
+    In a group of processes, each embeds its share of the gallery, and all get all embeddings.
+
     Args:
-        keep_tokens: keep the gallery's tokens for the matching head; G x P x D numbers.
+        keep_tokens: keep the gallery's tokens for the matching head, G x P x D numbers, in half precision (two bytes
+            each; of a model that computes in bfloat16 nothing is lost) or in `full`.
 
     Raises:
         UserError: a gallery image cannot be read (every one counts in a test, so none is left out), or the model's
@@ -63,46 +73,63 @@ def embed(
     """
     model.eval()
     device = model.vision_proj.weight.device
-    photographs = Photographs(
-        [record.path for record in retrieval.records], test_transform(model.sizes.image), opener=opener
-    )
+    records = retrieval.records[group.share(len(retrieval.records))]
+    photographs = Photographs([record.path for record in records], test_transform(model.sizes.image), opener=opener)
     loader = DataLoader(photographs, batch_size=batch_size, num_workers=workers)
-    with Progress(len(photographs), desc=desc, unit="image") as bar:
+    seconds: dict[str, float] = {}
+    kind = None if keep_tokens is None else _kind(model, keep_tokens)
+    with Progress(len(photographs), desc=desc, unit="image") as bar, _clock(seconds, "gallery"):
         try:
-            images, tokens = _embed_images(model, loader, keep_tokens, bar)
+            images, tokens = _embed_images(model, loader, kind, bar)
         except BrokenImageError:  # from a worker, with a traceback for a message: look again
             reason = next(iter(find_broken(retrieval.records, what="the gallery").values()), "a file changed meanwhile")
             raise UserError(f"gallery image {reason}: every gallery image counts, so mend or replace it") from None
+        images = torch.from_numpy(group.in_order(images.numpy(), len(retrieval.records)))
     if not images.isfinite().all():
         raise UserError("the model's embeddings are not finite: train with a lower train.lr, or train.clip_norm=1")
-    ids, mask = tokenize(tokenizer, list(retrieval.queries))
-    queries = [
-        model.encode_text(ids[part].to(device), mask[part].to(device))[1].cpu()
-        for part in torch.arange(len(ids)).split(batch_size)
-    ]
-    return Embedded(
-        image=images,
-        image_tokens=tokens,
-        query=torch.cat(queries),
-        query_ids=ids,
-        query_mask=mask,
-        rewrite=_embed_texts(model, tokenizer, retrieval.rewrites, batch_size),
-        caption=_embed_texts(model, tokenizer, retrieval.captions, batch_size),
-    )
+    with _clock(seconds, "queries"):
+        ids, mask = tokenize(tokenizer, list(retrieval.queries))
+        queries = [
+            model.encode_text(ids[part].to(device), mask[part].to(device))[1].cpu()
+            for part in torch.arange(len(ids)).split(batch_size)
+        ]
+    with _clock(seconds, "rewrites"):
+        rewrite = _embed_texts(model, tokenizer, retrieval.rewrites, batch_size)
+    with _clock(seconds, "captions"):
+        caption = _embed_texts(model, tokenizer, retrieval.captions, batch_size)
+    return Embedded(images, tokens, torch.cat(queries), ids, mask, rewrite, caption, seconds)
+
+
+def _kind(model: TSN, keep_tokens: Literal["half", "full"]) -> torch.dtype:
+    if keep_tokens == "full":
+        return torch.float32
+    return torch.bfloat16 if model.precision == "bf16" else torch.float16
+
+
+@contextmanager
+def _clock(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
 
 
 def _embed_images(
-    model: TSN, loader: Iterable[Tensor], keep_tokens: bool, bar: Progress
+    model: TSN, loader: Iterable[Tensor], kind: torch.dtype | None, bar: Progress
 ) -> tuple[Tensor, Tensor | None]:
+    """Embeddings of the loader's images, and their tokens if they have a kind; no batch is copied twice."""
     device = model.vision_proj.weight.device
-    embeds, kept = [], []
+    count, done, kept = bar.total, 0, None
+    embeds = torch.empty(count, model.sizes.embed)
     for pixels in loader:
         tokens, embedding = model.encode_image(pixels.to(device))
-        embeds.append(embedding.cpu())
-        if keep_tokens:
-            kept.append(tokens.cpu())
+        here = slice(done, done := done + len(pixels))
+        embeds[here] = embedding.cpu()
+        if kind is not None:
+            if kept is None:
+                kept = torch.empty(count, *tokens.shape[1:], dtype=kind)
+            kept[here] = tokens.to(kind).cpu()
         bar.advance(len(pixels))
-    return torch.cat(embeds), torch.cat(kept) if keep_tokens else None
+    return embeds, kept
 
 
 def _embed_texts(model: TSN, tokenizer: BertTokenizer, texts: Sequence[str | None], batch_size: int) -> Tensor | None:

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from retrieval.figures import KS
 from utils.compiled import compiled
 from utils.errors import UserError, run_script
 from utils.files import write_json
 
-KS = (1, 5, 10)
 DRAWS = 2000  # of people, for intervals
 _AT_ONCE = 2**12  # right images whose ranks a thread counts before it takes others
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.captions import TestTexts
+from data.captions import TestTexts, check_same_data, read_test_texts
+from data.readers import IMAGE_SUFFIXES, of_split
 from data.records import ImageRecord
 from utils.errors import UserError
+
+NOBODY = -1  # the person of an image that no query asks for
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class RetrievalSet:
         queries: [Q] sentences.
         rewrites: [Q] the same in the style of the captions, None where there is none.
         query_ids, gallery_ids: [Q] and [G] person ids.
+        described: [Q] numbers of the gallery images that the queries were written about.
     """
 
     records: tuple[ImageRecord, ...]
@@ -31,6 +37,51 @@ class RetrievalSet:
     rewrites: tuple[str | None, ...]
     query_ids: NDArray[np.int64]
     gallery_ids: NDArray[np.int64]
+    described: NDArray[np.int64]
+
+    @property
+    def unwritten(self) -> int:
+        """Queries without a rewrite; they are scored without MSM."""
+        return sum(rewrite is None for rewrite in self.rewrites)
+
+    @property
+    def undescribed(self) -> int:
+        """Gallery images without a caption; they are scored without MSM."""
+        return sum(caption is None for caption in self.captions)
+
+
+def read_retrieval_set(
+    records: list[ImageRecord], split: Literal["val", "test"], file: Path, *, root: str
+) -> RetrievalSet:
+    """A split's gallery and queries with what was written of them into a caption file.
+
+    Raises:
+        UserError: the split or the file is missing, or is not what it should be.
+    """
+    chosen = of_split(records, split, source=root)
+    if not file.is_file():
+        raise UserError(f"{file} is missing: describe the gallery and rewrite the queries first with gen_test_data.py")
+    texts = read_test_texts(file)
+    check_same_data(texts, chosen, file)
+    return build_retrieval_set(chosen, texts, source=f"{root} ({split})")
+
+
+def with_distractors(retrieval: RetrievalSet, folder: Path) -> RetrievalSet:
+    """The same with every photograph of a folder, to any depth, in the gallery: people whom no query asks for.
+
+    Raises:
+        UserError: there is no such folder, or no photograph in it.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not files:
+        raise UserError(f"--distractors: {folder} holds no image" if folder.is_dir() else f"--distractors: no {folder}")
+    extra = tuple(ImageRecord(path, path.relative_to(folder).as_posix(), (), NOBODY, "test") for path in files)
+    return replace(
+        retrieval,
+        records=retrieval.records + extra,
+        captions=retrieval.captions + (None,) * len(extra),
+        gallery_ids=np.concatenate([retrieval.gallery_ids, np.full(len(extra), NOBODY)]),
+    )
 
 
 def build_retrieval_set(
@@ -49,12 +100,14 @@ def build_retrieval_set(
     queries: list[str] = []
     rewrites: list[str | None] = []
     query_ids: list[int] = []
-    for record in records:
+    described: list[int] = []
+    for place, record in enumerate(records):
         own = texts.get(record.name)
         for number, query in enumerate(record.captions):
             queries.append(query)
             rewrites.append(own.rewrite_of(query, number) if own else None)
             query_ids.append(record.person_id)
+            described.append(place)
     if not queries:
         raise UserError(f"{source} has no query: no image of this split has a caption")
     unknown = sum(record.person_id < 0 for record in records)
@@ -67,4 +120,5 @@ def build_retrieval_set(
         rewrites=tuple(rewrites),
         query_ids=np.array(query_ids),
         gallery_ids=np.array([record.person_id for record in records]),
+        described=np.array(described),
     )

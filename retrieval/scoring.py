@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 UNSEEN = -100.0  # added to what the matching head did not look at, below all that it did (as published)
+_ROWS = 1024  # queries whose ties are looked for at once
 
 Match = Callable[[Tensor, Tensor], Tensor]
 
@@ -27,8 +28,33 @@ def fused_similarity(
     plain = query @ image.T
     if not weight or rewrite is None or gallery_caption is None:
         return plain
-    both = (rewrite.any(dim=1)[:, None] & gallery_caption.any(dim=1)[None]).to(plain.dtype) * weight
-    return both * (rewrite @ gallery_caption.T) + (1 - both) * plain
+    return mixed(plain, rewrite @ gallery_caption.T, rewrite.any(dim=1), gallery_caption.any(dim=1), weight)
+
+
+def mixed(plain: Tensor, told: Tensor, has_rewrite: Tensor, has_caption: Tensor, weight: float) -> Tensor:
+    """`w told + (1 - w) plain`, [Q, G], and `plain` for queries [Q] and images [G] without text."""
+    fused = (told * weight).add_(plain, alpha=1 - weight)
+    fused[~has_rewrite] = plain[~has_rewrite]
+    fused[:, ~has_caption] = plain[:, ~has_caption]
+    return fused
+
+
+def best_images(similarity: Tensor, k: int) -> Tensor:
+    """Numbers [Q, k] of the images of highest similarity [Q, G]; of equal ones, those that stand first in the gallery.
+
+    They come in no particular order. Where the gallery is smaller, k is its size.
+    """
+    k = min(k, similarity.shape[1])
+    values, best = similarity.topk(k, dim=1, sorted=False)
+    if not k or k == similarity.shape[1]:
+        return best
+    for start in range(0, len(similarity), _ROWS):
+        part, chosen = similarity[start : start + _ROWS], values[start : start + _ROWS]
+        last = chosen.min(dim=1, keepdim=True).values
+        # Where more images have the last chosen value than were chosen, topk took any of them.
+        tied = ((part == last).sum(dim=1) > (chosen == last).sum(dim=1)).nonzero()[:, 0]
+        best[start + tied] = part[tied].sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return best
 
 
 def rerank(similarity: Tensor, match: Match, k: int) -> Tensor:
@@ -44,9 +70,10 @@ def rerank(similarity: Tensor, match: Match, k: int) -> Tensor:
     """
     if not k:
         return similarity
-    best = similarity.topk(min(k, similarity.shape[1]), dim=1).indices
+    best = best_images(similarity, k)
     queries = torch.arange(len(similarity), device=best.device).repeat_interleave(best.shape[1])
-    logits = match(queries, best.flatten()).to(similarity)
+    images = best.flatten()
+    logits = match(queries, images).to(similarity)
     scores = similarity + UNSEEN
-    scores[queries, best.flatten()] = logits + similarity[queries, best.flatten()]
+    scores[queries, images] = logits + similarity[queries, images]
     return scores

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from retrieval.figures import FIGURES
 from utils.errors import UserError, run_script
 from utils.files import read_json, write_text
-
-FIGURES = ("R1", "R5", "R10", "mAP", "mINP")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -7,8 +7,8 @@ from transformers import BertTokenizer
 from data.images import Opener, open_image
 from models.tsn import TSN
 from retrieval.embed import embed
-from retrieval.evaluate import Variant, judge, score
 from retrieval.retrieval_set import RetrievalSet
+from retrieval.scorer import Scorer
 
 
 def validate(
@@ -21,9 +21,17 @@ def validate(
     batch_size: int,
     opener: Opener = open_image,
 ) -> dict[str, float]:
-    """R1, R5, R10, mAP and mINP; rewrites count with `weight`, and the matching head re-scores the `k` best."""
+    """R1, R5, R10, mAP and mINP; rewrites count with `weight`, and the matching head re-scores the `k` best.
+
+    In a group of processes, all of them must call it.
+    """
     embedded = embed(
-        model, tokenizer, retrieval, keep_tokens=k > 0, batch_size=batch_size, opener=opener, desc="validation"
+        model,
+        tokenizer,
+        retrieval,
+        keep_tokens="half" if k else None,
+        batch_size=batch_size,
+        opener=opener,
+        desc="validation",
     )
-    scores = score(model, embedded, Variant(msm=weight > 0, itm=k > 0), weight=weight, k=k, batch_size=batch_size)
-    return judge(scores, retrieval).figures()
+    return Scorer(model, embedded, retrieval, batch_size=batch_size).judge(weight=weight, k=k).figures()

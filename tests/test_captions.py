@@ -21,7 +21,7 @@ from data.captions import (
     write_test_texts,
     write_train_captions,
 )
-from data.captions import test_file as file_of_tests
+from data.captions import query_file as file_of_tests
 from data.records import ImageRecord
 from utils.errors import UserError
 

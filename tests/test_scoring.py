@@ -11,7 +11,8 @@ from torch import Tensor
 
 from data.captions import TestTexts as Texts
 from data.records import ImageRecord
-from retrieval.evaluate import VARIANTS, judge
+from retrieval.ablation import WAYS
+from retrieval.metrics import judge_queries
 from retrieval.retrieval_set import build_retrieval_set
 from retrieval.scoring import UNSEEN, fused_similarity, rerank
 from tests.fixtures import arrays
@@ -99,7 +100,7 @@ def test_published_scores_are_reproduced() -> None:
 
 def test_four_variants_are_neither_each_alone_and_both() -> None:
     """The rows of the ablation, the full method last."""
-    assert [(v.msm, v.itm) for v in VARIANTS] == [(False, False), (True, False), (False, True), (True, True)]
+    assert [(way.msm, way.itm) for way in WAYS] == [(False, False), (True, False), (False, True), (True, True)]
 
 
 def record(name: str, person: int, *captions: str) -> ImageRecord:
@@ -116,7 +117,8 @@ def test_every_caption_is_a_query_beside_its_own_rewrite() -> None:
     assert found.captions == ("seen a", None, None)
     assert found.query_ids.tolist() == [3, 3, 5]
     assert found.gallery_ids.tolist() == [3, 4, 5]
-    assert judge(torch.eye(3), found).figures() == pytest.approx(
+    assert found.described.tolist() == [0, 0, 2]
+    assert judge_queries(np.eye(3), found.query_ids, found.gallery_ids).figures() == pytest.approx(
         {"R1": 200 / 3, "R5": 100, "R10": 100, "mAP": 250 / 3, "mINP": 250 / 3}
     )
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -78,17 +78,25 @@ def share(count: int) -> slice:
     return slice(count * rank() // size(), count * (rank() + 1) // size())
 
 
+def ends(count: int) -> list[int]:
+    """Where the `share` of each process of `count` things ends."""
+    return [count * (number + 1) // size() for number in range(size())]
+
+
 def in_order(mine: NDArray, count: int) -> NDArray:
     """What the processes have of their `share`s of `count` rows, [count, ...], the same in all of them."""
+    return concatenated(mine, np.diff([0, *ends(count)]).tolist())
+
+
+def concatenated(mine: NDArray, rows: Sequence[int]) -> NDArray:
+    """Arrays of so many rows in each process, one after the other, the same in all of them."""
     if size() == 1:
         return mine
-    bounds = [count * number // size() for number in range(size() + 1)]
-    most = max(np.diff(bounds).tolist())
-    padded = torch.zeros((most, *mine.shape[1:]), dtype=torch.from_numpy(mine[:0]).dtype)
+    padded = torch.zeros((max(rows), *mine.shape[1:]), dtype=torch.from_numpy(mine[:0]).dtype)
     padded[: len(mine)] = torch.from_numpy(mine)
-    shares = [torch.empty_like(padded) for _ in range(size())]
-    distributed.all_gather(shares, padded)
-    return np.concatenate([part[:rows].numpy() for part, rows in zip(shares, np.diff(bounds).tolist(), strict=True)])
+    parts = [torch.empty_like(padded) for _ in range(size())]
+    distributed.all_gather(parts, padded)
+    return np.concatenate([part[:count].numpy() for part, count in zip(parts, rows, strict=True)])
 
 
 def stacked(mine: Tensor) -> Tensor:

@@ -18,8 +18,10 @@ from utils.errors import UserError
 _GRACE = 20.0  # seconds to save and end in, after another has failed
 
 
-def processes_to_start(processes: int | None, device: str, batch_size: int) -> int:
+def processes_to_start(processes: int | None, device: str, batch_size: int | None = None) -> int:
     """How many processes a run takes: as configured, or one for each visible GPU, so that each has its part of a batch.
+
+    What has no batch to part, such as a test, takes any number.
 
     In a process that another has started, it is 1: there is nothing to start.
 
@@ -28,12 +30,12 @@ def processes_to_start(processes: int | None, device: str, batch_size: int) -> i
     """
     started = int(os.environ.get("WORLD_SIZE", "0"))
     if count := started or processes:
-        if batch_size % count:
+        if batch_size and batch_size % count:
             raise UserError(f"train.batch_size={batch_size} is no multiple of the {count} processes that share it")
         return 1 if started else count
     if device not in ("auto", "cuda") or not torch.cuda.is_available():
         return 1
-    fitting = (count for count in range(torch.cuda.device_count(), 0, -1) if batch_size % count == 0)
+    fitting = (count for count in range(torch.cuda.device_count(), 0, -1) if not batch_size or batch_size % count == 0)
     return next(fitting, 1)
 
 

@@ -38,10 +38,10 @@ class Progress:
         if not self.terminal and now - self.said >= _SECONDS:
             self.said = now
             rate = (self.done - self.before) / max(now - self.start, 1e-9)
-            left = (self.total - self.done) / max(rate, 1e-9)
+            left = f"{(self.total - self.done) / rate:.0f} s left" if rate else "no end in sight yet"
             tail = f", {note}" if note else ""
             print(
-                f"{self.desc}: {self.done}/{self.total} {self.unit}s, {rate:.1f}/s, {left:.0f} s left{tail}",
+                f"{self.desc}: {self.done}/{self.total} {self.unit}s, {rate:.1f}/s, {left}{tail}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -17,6 +17,9 @@ class AblationRow:
         R1: Rank-1 in percent; `R5` and `R10` likewise.
         mAP: mean average precision in percent.
         mINP: mean inverse negative penalty in percent.
+        bounds: 95 % interval of each figure by name; empty where none was computed.
+        milliseconds: what a query takes; None where that was not measured.
+        calls: of a language model, a query.
     """
 
     msm: bool
@@ -26,6 +29,9 @@ class AblationRow:
     R10: float
     mAP: float
     mINP: float
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    milliseconds: float | None = None
+    calls: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,16 @@ class RankedImage:
         right: whether it shows the person that the query describes.
         score: what it was ranked by; higher is better.
         caption: the generated text about it, or an empty string.
+        rank: its place in the ranking, from 1; None: where it stands in its list.
+        parts: what the score is made of, by name, as it should be shown.
     """
 
     path: Path
     right: bool
     score: float
     caption: str
+    rank: int | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,12 +64,37 @@ class QueryExample:
         rewrite: the query in the style of the generated captions, or None where there is none.
         ranked: the best images, best first.
         first_right: place of the first right image in the whole ranking, counted from 1; None where there is none.
+        why: a sentence about what put the first image first.
+        later: the first right image, where it is not among `ranked`.
+        group: the heading that it stands under.
     """
 
     text: str
     rewrite: str | None
     ranked: tuple[RankedImage, ...]
     first_right: int | None
+    why: str = ""
+    later: RankedImage | None = None
+    group: str = "Queries"
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Points of a plane, in groups of which some are named.
+
+    Attributes:
+        title: what the picture shows.
+        named: points `(x, y)` by name of their group, each with a mark of its own.
+        others: points of groups that are too many or too small to be told apart.
+        none: points that belong to no group.
+        note: what a reader should know of it.
+    """
+
+    title: str
+    named: Mapping[str, Sequence[tuple[float, float]]]
+    others: Sequence[tuple[float, float]]
+    none: Sequence[tuple[float, float]]
+    note: str
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from retrieval.figures import FIGURES
 from retrieval.report.charts import line_chart
-from retrieval.report.content import AblationRow, Curve, QueryExample
+from retrieval.report.content import AblationRow, Curve, QueryExample, Scatter
 from retrieval.report.pictures import data_url
+from retrieval.report.scatter import scatter_chart
 from utils.files import write_text
 
-METRICS = ("R1", "R5", "R10", "mAP", "mINP")
 SHOWN_IMAGES = 10
 NO_DATA = "no data"
 
@@ -27,6 +28,13 @@ def write_report(
     examples: Sequence[QueryExample],
     curves: Sequence[Curve],
     facts: Mapping[str, str],
+    warnings: Sequence[str] = (),
+    parts: Sequence[Curve] = (),
+    cameras: Mapping[str, tuple[int, Mapping[str, float]]] | None = None,
+    clusters: Scatter | None = None,
+    statistics: Mapping[str, str] | None = None,
+    words: Sequence[Curve] = (),
+    settings: str = "",
 ) -> None:
     """Write the test report to `path`: one HTML file that loads nothing from anywhere.
 
@@ -39,6 +47,13 @@ def write_report(
         examples: queries in the order of the page; of each, the first `SHOWN_IMAGES` images are shown.
         curves: charts in the order of the page.
         facts: what ran where on what, by name.
+        warnings: what a reader of the figures must know ("the epoch was chosen on the test split").
+        parts: charts of the figures over the weight of the rewrites and the images that are matched.
+        cameras: queries and figures of each camera's gallery, by its name.
+        clusters: a picture of the pseudo-clusters.
+        statistics: of the data, by name.
+        words: charts of the texts.
+        settings: the resolved config, as text.
 
     Raises:
         UserError: a ranked image is missing or unreadable, or the page cannot be written.
@@ -51,20 +66,42 @@ def write_report(
         lstrip_blocks=True,
     )
     page.filters.update(data_url=data_url, percent=_percent, gain=_gain, score=_score)
+    page.filters.update(bounds=_bounds, milliseconds=_milliseconds)
     text = page.get_template("page.html").render(
         title=title,
-        metrics=METRICS,
+        metrics=FIGURES,
         ablation=ablation,
-        best={metric: _best(ablation, metric) for metric in METRICS},
+        best={metric: _best(ablation, metric) for metric in FIGURES},
         full=_row(ablation, msm=True, itm=True),
         plain=_row(ablation, msm=False, itm=False),
-        charts=[(curve.title, Markup(line_chart(curve))) for curve in curves],
-        examples=examples,
+        costs=any(row.milliseconds is not None for row in ablation),
+        charts=_drawn(curves),
+        parts=_drawn(parts),
+        words=_drawn(words),
+        groups=_groups(examples),
+        warnings=warnings,
+        cameras=cameras or {},
+        clusters=clusters,
+        scatter=Markup(scatter_chart(clusters)) if clusters else "",
+        statistics=statistics or {},
+        settings=settings,
         shown=SHOWN_IMAGES,
         facts=facts,
     )
     # A caption read from JSON may hold half a surrogate pair, which UTF-8 cannot write.
     write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _drawn(curves: Sequence[Curve]) -> list[tuple[str, Markup]]:
+    return [(curve.title, Markup(line_chart(curve))) for curve in curves]
+
+
+def _groups(examples: Sequence[QueryExample]) -> dict[str, list[QueryExample]]:
+    """The examples under their headings, in order."""
+    groups: dict[str, list[QueryExample]] = {}
+    for example in examples:
+        groups.setdefault(example.group, []).append(example)
+    return groups
 
 
 def _row(ablation: Sequence[AblationRow], *, msm: bool, itm: bool) -> AblationRow | None:
@@ -88,3 +125,11 @@ def _gain(value: float, base: float) -> str:
 
 def _score(value: float) -> str:
     return f"{value:.3f}".replace("-", "−") if math.isfinite(value) else NO_DATA
+
+
+def _bounds(bounds: tuple[float, float]) -> str:
+    return f"[{bounds[0]:.1f}, {bounds[1]:.1f}]"
+
+
+def _milliseconds(value: float | None) -> str:
+    return NO_DATA if value is None else f"{value:.2f}" if value < 100 else f"{value:,.0f}"

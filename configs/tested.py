@@ -1,0 +1,96 @@
+"""Which settings and which weights a test is of."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.load import load_config
+from configs.schema import Config
+from utils.errors import UserError
+from utils.files import read_json
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What is tested, on what, and where the figures go.
+
+    Attributes:
+        config: the settings; of another data set, where it is tested on one.
+        checkpoint: the weights.
+        run: the folder that they were trained in, or of the figures where nobody knows.
+        folder: where the figures go.
+        trained_on: name of the data set that the run learnt from, where it is another than the one tested on.
+    """
+
+    config: Config
+    checkpoint: Path
+    run: Path
+    folder: Path
+    trained_on: str | None
+
+    @property
+    def vocabulary(self) -> str | Path:
+        """The vocabulary that belongs to the checkpoint: the one beside it, else the configured one."""
+        beside = self.checkpoint.parent / "vocab.txt"
+        if beside.is_file():
+            return beside
+        if self.config.model.vocab is None:
+            raise UserError(
+                f"model.vocab is not set and there is no {beside}: which vocabulary was {self.checkpoint} made with?"
+            )
+        return self.config.model.vocab
+
+    @property
+    def chosen_on(self) -> str:
+        """The split on which the checkpoint was chosen, where its run folder says so."""
+        stamp = self.checkpoint.parent / "run.json"
+        return str(read_json(stamp).get("eval.select")) if stamp.is_file() else "not known"
+
+
+def add_tested_arguments(parser: argparse.ArgumentParser) -> None:
+    """`[RUN] [--checkpoint FILE] [--on CONFIG]`, beside the config's own."""
+    parser.add_argument(
+        "run", nargs="?", type=Path, help="run folder, or checkpoint (default: the config's run folder)"
+    )
+    parser.add_argument("--checkpoint", type=Path, help="weights to test (default: best.pth of the run folder)")
+    parser.add_argument(
+        "--on", type=Path, metavar="CONFIG", help="test on the data set of this config instead of the run's own"
+    )
+
+
+def choose(arguments: argparse.Namespace) -> Tested:
+    """What the arguments name: a run folder brings settings and weights.
+
+    Raises:
+        UserError: they name nothing, two things, or what is not there.
+    """
+    run: Path | None = arguments.run
+    checkpoint: Path | None = arguments.checkpoint
+    if run is not None and not run.is_dir():
+        if not run.exists():
+            raise UserError(f"{run} is neither a run folder nor a checkpoint")
+        if checkpoint is not None:
+            raise UserError(f"which checkpoint: {run} or {checkpoint}?")
+        run, checkpoint = None, run
+    file = arguments.config or (run / "config.yaml" if run else None)
+    if file is None:
+        raise UserError("say what to test: a run folder, or a checkpoint with --config FILE")
+    if run and not arguments.config and not file.is_file():
+        raise UserError(f"{run} is no run folder: it has no config.yaml")
+    overrides = [*arguments.overrides, *([f"run.dir={run}"] if run else [])]
+    config, trained_on = load_config(file, overrides), None
+    folder = Path(config.run.dir)
+    checkpoint = checkpoint or folder / "best.pth"
+    if not checkpoint.is_file():
+        raise UserError(f"{checkpoint} is missing: train first (train.py --config {file}), or name a checkpoint")
+    if (folder / "last.pth").exists() and checkpoint.resolve().parent != folder.resolve():
+        raise UserError(f"{folder} holds another run: set run.dir to a folder for the figures of {checkpoint}")
+    if arguments.on:
+        other = load_config(arguments.on, arguments.overrides)
+        trained_on = config.data.name
+        parts = {"data": other.data, "captions": other.captions, "captioner": other.captioner}
+        config = config.model_copy(update=parts)
+    of_figures = folder / f"on_{config.data.name}" if arguments.on else folder
+    return Tested(config, checkpoint, folder, of_figures, trained_on)

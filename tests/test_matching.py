@@ -1,0 +1,131 @@
+"""The matching head over chosen pairs: the logits of one pair at a time, each pair once; and which pairs are chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.sizes import Sizes
+from models.tsn import TSN
+from retrieval import matching
+from retrieval.embed import Embedded
+from retrieval.matching import Matcher
+from retrieval.scoring import best_images, mixed
+
+QUERIES, GALLERY, LENGTH = 6, 9, 20
+
+
+@pytest.fixture(scope="module")
+def model() -> TSN:
+    torch.manual_seed(0)
+    sizes = Sizes((32, 16), 16, 64, 2, 64, 2, 96, vocabulary=30, positions=LENGTH)
+    return TSN(sizes, enc_token=29, dropout=0.0).eval()
+
+
+@pytest.fixture(scope="module")
+def embedded(model: TSN) -> Embedded:
+    """Queries of many lengths, and a gallery whose tokens are kept in full."""
+    draw = torch.Generator().manual_seed(1)
+    lengths = torch.tensor([2, 5, 20, 3, 17, 9])
+    mask = (torch.arange(LENGTH)[None] < lengths[:, None]).long()
+    ids = torch.randint(5, 28, (QUERIES, LENGTH), generator=draw) * mask
+    with torch.no_grad():
+        tokens, image = model.encode_image(torch.randn(GALLERY, 3, 32, 16, generator=draw))
+        query = model.encode_text(ids, mask)[1]
+    return Embedded(image, tokens, query, ids, mask, None, None, {})
+
+
+@pytest.fixture(scope="module")
+def logits(model: TSN, embedded: Embedded) -> Tensor:
+    """[Q, G], one pair at a time."""
+    assert embedded.image_tokens is not None
+    with torch.no_grad():
+        return torch.stack(
+            [
+                torch.cat([model.match(tokens[None], ids[None], mask[None]) for tokens in embedded.image_tokens])
+                for ids, mask in zip(embedded.query_ids, embedded.query_mask, strict=True)
+            ]
+        )
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_logits_are_those_of_one_pair_at_a_time(
+    model: TSN, embedded: Embedded, logits: Tensor, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    """In any order, some asked twice, in batches that part images; packed as on a CPU, or by length as on a GPU."""
+    monkeypatch.setattr(matching, "packs", lambda _: packed)
+    monkeypatch.setattr("models.attention.packs", lambda _: packed)
+    draw = torch.Generator().manual_seed(2)
+    queries = torch.randint(QUERIES, (40,), generator=draw)
+    images = torch.randint(GALLERY, (40,), generator=draw)
+    found = Matcher(model, embedded, batch_size=2)(queries, images)
+    assert torch.allclose(found, logits[queries, images], atol=1e-5)
+
+
+def test_a_pair_is_matched_once(model: TSN, embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a request and in later ones; only what is new is computed."""
+    seen: list[int] = []
+    real = TSN.match
+
+    def counted(self: TSN, tokens: Tensor, ids: Tensor, mask: Tensor, **more: Any) -> Tensor:
+        seen.append(len(ids))
+        return real(self, tokens, ids, mask, **more)
+
+    monkeypatch.setattr(TSN, "match", counted)
+    match = Matcher(model, embedded, batch_size=64)
+    first = match(torch.tensor([0, 0, 1, 0]), torch.tensor([3, 3, 2, 8]))
+    assert first[0] == first[1]
+    again = match(torch.tensor([1, 5, 0]), torch.tensor([2, 5, 3]))
+    assert again[0] == first[2]
+    assert again[2] == first[0]
+    assert seen == [3, 1]
+    assert match.pairs == 4
+
+
+def test_half_precision_changes_logits_by_little(model: TSN, embedded: Embedded, logits: Tensor) -> None:
+    """And takes half of the memory."""
+    assert embedded.image_tokens is not None
+    half = Embedded(**{**vars(embedded), "image_tokens": embedded.image_tokens.half()})
+    every = torch.cartesian_prod(torch.arange(QUERIES), torch.arange(GALLERY)).T
+    found = Matcher(model, half, batch_size=8)(*every).reshape(QUERIES, GALLERY)
+    assert (found - logits).abs().max() < 2e-3
+    assert not torch.equal(found, logits)
+
+
+def test_matching_needs_tokens(model: TSN, embedded: Embedded) -> None:
+    """A mistake of the caller, which says what is missing."""
+    bare = Embedded(**{**vars(embedded), "image_tokens": None})
+    with pytest.raises(ValueError, match="without its tokens"):
+        Matcher(model, bare, batch_size=8)(torch.tensor([0]), torch.tensor([0]))
+
+
+def test_of_equal_images_the_first_in_the_gallery_are_chosen() -> None:
+    """Whatever torch's topk takes of them: 300 matrices full of ties, against a stable sort."""
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        rows, columns = random.integers(1, 30, 2)
+        similarity = random.integers(0, random.integers(1, 6), (rows, columns)).astype(np.float32)
+        k = int(random.integers(1, columns + 3))
+        found = best_images(torch.from_numpy(similarity), k).sort(dim=1).values.numpy()
+        expected = np.sort(np.argsort(-similarity, axis=1, kind="stable")[:, :k], axis=1)
+        assert (found == expected).all()
+
+
+def test_mixing_leaves_what_has_no_text() -> None:
+    """And neither of what it is made from is changed."""
+    draw = torch.Generator().manual_seed(0)
+    plain, told = torch.rand(3, 4, generator=draw), torch.rand(3, 4, generator=draw)
+    before = plain.clone(), told.clone()
+    has_rewrite, has_caption = torch.tensor([True, False, True]), torch.tensor([True, True, False, True])
+    found = mixed(plain, told, has_rewrite, has_caption, 0.3)
+    for query in range(3):
+        for image in range(4):
+            both = bool(has_rewrite[query] and has_caption[image])
+            expected = 0.3 * told[query, image] + 0.7 * plain[query, image] if both else plain[query, image]
+            assert found[query, image] == pytest.approx(float(expected))
+    assert torch.equal(plain, before[0])
+    assert torch.equal(told, before[1])
