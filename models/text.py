@@ -54,12 +54,36 @@ def read_texts(encoder: BertModel, input_ids: Tensor, layout: Layout, image_toke
     Returns:
         Tokens as they lie in `layout`, [1, T, D] or [N, L, D].
     """
-    ids, places = input_ids, torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-    if layout.places is not None:
-        ids, places = layout.pack(ids), layout.pack(places)
+    ids, places = _packed(input_ids, layout)
     read = encoder(ids, position_ids=places, encoder_hidden_states=image_tokens, layout=layout)
     hidden: Tensor = read.last_hidden_state
     return hidden
+
+
+def match_texts(encoder: BertModel, input_ids: Tensor, layout: Layout, image_tokens: Tensor) -> Tensor:
+    """The first token [N, D] of each text through the matching encoder, which is all that its head looks at.
+
+    In the last layer, nothing is computed of the others but what the first one attends to.
+    """
+    ids, places = _packed(input_ids, layout)
+    hidden = encoder.embeddings(ids, position_ids=places)
+    *layers, last = _layers(encoder)
+    for layer in layers:
+        hidden = layer(hidden, None, image_tokens, layout=layout)
+    attended, _ = last.attention(hidden, layout=layout)
+    first = layout.first(attended)[:, None]
+    alone = Layout(layout.mask[:, :1], image=layout.image)
+    looked, _ = last.crossattention(first, None, image_tokens, layout=alone)
+    matched: Tensor = last.feed_forward_chunk(looked)[:, 0]
+    return matched
+
+
+def _packed(input_ids: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """Token ids and their places in their texts, as they lie in the layout."""
+    places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+    if layout.places is None:
+        return input_ids, places
+    return layout.pack(input_ids), layout.pack(places)
 
 
 def widen_cross_attention(encoder: BertModel, sizes: Sizes) -> None:

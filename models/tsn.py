@@ -18,7 +18,7 @@ from models.checkpoint import load_weights, read_model
 from models.fusion import FusionEncoder
 from models.losses import Negatives, hard_negatives, id_loss, itc_loss, itm_loss
 from models.sizes import Sizes
-from models.text import build_text_encoder, read_texts
+from models.text import build_text_encoder, match_texts, read_texts
 from models.tokenizer import enc_token_id
 from models.vision import build_vision_encoder
 from utils import group
@@ -143,7 +143,11 @@ class TSN(nn.Module):
         self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor, *, image: Tensor | None = None
     ) -> Tensor:
         """Logit [B] that text i (ids [B, L]) belongs to image i (tokens [B, P, D]), or to image `image[i]` of them."""
-        return self._match_logits(image_tokens, input_ids, Layout.of(attention_mask, image=image))[:, 1]
+        with autocast(input_ids.device, self.precision):
+            first = match_texts(
+                self.text_encoder, self._marked(input_ids), Layout.of(attention_mask, image=image), image_tokens
+            )
+        return self.itm_head(first.float())[:, 1]
 
     def forward(
         self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, *, matching: bool = True
@@ -197,10 +201,13 @@ class TSN(nn.Module):
         return itm_loss(self._match_logits(image_tokens, ids, layout))
 
     def _match_logits(self, image_tokens: Tensor, input_ids: Tensor, layout: Layout) -> Tensor:
-        marked = torch.cat([torch.full_like(input_ids[:, :1], self.enc_token), input_ids[:, 1:]], dim=1)
         with autocast(input_ids.device, self.precision):
-            joint = read_texts(self.text_encoder, marked, layout, image_tokens)
+            joint = read_texts(self.text_encoder, self._marked(input_ids), layout, image_tokens)
         return self.itm_head(layout.first(joint).float())
+
+    def _marked(self, input_ids: Tensor) -> Tensor:
+        """Token ids that tell the text encoder to match: `[ENC]` stands first."""
+        return torch.cat([torch.full_like(input_ids[:, :1], self.enc_token), input_ids[:, 1:]], dim=1)
 
 
 def _classifier(width: int, classes: int) -> nn.Linear:

@@ -105,14 +105,16 @@ class Explainer:
         if rival is None:
             return f"All of the first {len(answer.top)} are right."
         what = f"the first {'wrong' if first.right else 'right'} one, rank {rival.rank}"
-        if (first.logit is None) != (rival.logit is None):
-            return f"Rank 1 stands before {what}, which is beyond the {self.k} images that are matched."
         gaps = self._gaps(first, rival)
         told = ", ".join(f"{name} {gap:+.2f}".replace("-", "−") for name, gap in gaps.items())
+        if (first.logit is None) != (rival.logit is None):
+            return f"Rank 1 stands before {what}, which is beyond the {self.k} that are matched: {told}."
         return f"Rank 1 beats {what}, by {first.score - rival.score:.2f}: {told}."
 
     def _gaps(self, one: Candidate, other: Candidate) -> dict[str, float]:
         parts = [self._parts(one), self._parts(other)]
+        if one.logit is None or other.logit is None:
+            parts = [{name: value for name, value in part.items() if name != "matching"} for part in parts]
         names = dict.fromkeys(name for part in parts for name in part)
         return {name: parts[0].get(name, 0.0) - parts[1].get(name, 0.0) for name in names}
 

@@ -10,6 +10,7 @@ from retrieval.answers import Candidate, Explainer
 from retrieval.metrics import Judged
 from retrieval.report import QueryExample, RankedImage
 from retrieval.retrieval_set import RetrievalSet
+from retrieval.scoring import UNSEEN
 
 
 def query_examples(explainer: Explainer, judged: Judged, retrieval: RetrievalSet, *, count: int) -> list[QueryExample]:
@@ -48,9 +49,10 @@ def _example(explainer: Explainer, query: int, retrieval: RetrievalSet, group: s
         return RankedImage(
             path=retrieval.records[one.image].path,
             right=one.right,
-            score=one.score,
+            score=one.score if one.logit is not None or not explainer.k else one.score - UNSEEN,
             caption=retrieval.captions[one.image] or "",
             rank=one.rank,
+            matched=one.logit is not None or not explainer.k,
             parts={name: f"{value:.3f}".replace("-", "−") for name, value in parts.items() if value is not None},
         )
 

@@ -7,21 +7,20 @@ import time
 import torch
 from torch import Tensor
 
-from models.attention import packs
 from models.tsn import TSN
 from retrieval.embed import Embedded
 from utils import group
 from utils.progress import Progress
 
 PAIRS = 4  # matched at once, for each image that is embedded at once: many look at the same image
-_BUCKET = 16  # tokens by which texts of a padded batch may differ in length
+_BUCKET = 8  # tokens by which the texts of a batch may differ in length: attention is computed of their padding
 
 
 class Matcher:
     """Logits of pairs, kept, so that a pair is matched once however often it is asked for.
 
-    Pairs are taken image by image, so that the keys and values of an image are computed once for all the queries that
-    look at it, and its tokens travel to the device once. In a group of processes, each matches the pairs of its share
+    Pairs of texts of about the same length are taken image by image, so that the keys and values of an image are computed
+    once for all of those that look at it, and its tokens travel to the device once for them. In a group of processes, each matches the pairs of its share
     of the gallery, and all get all logits; all must ask for the same pairs.
 
     Attributes:
@@ -63,9 +62,7 @@ class Matcher:
         device = model.itm_head.weight.device
         gallery = len(embedded.image)
         queries, images = keys // gallery, keys % gallery
-        lengths = embedded.query_mask.sum(dim=1)
-        # Packed texts may be of any length; padded ones should be of about the same.
-        bucket = torch.zeros_like(lengths) if packs(lengths.to(device)) else (lengths + _BUCKET - 1) // _BUCKET
+        bucket = (embedded.query_mask.sum(dim=1) + _BUCKET - 1) // _BUCKET
         owner = torch.searchsorted(torch.tensor(group.ends(gallery)), images, right=True)
         order = ((owner * (1 + bucket.max()) + bucket[queries]) * gallery + images).argsort(stable=True)
         shares = torch.bincount(owner, minlength=group.size()).tolist()

@@ -26,6 +26,7 @@ from retrieval.statistics import data_statistics
 from retrieval.tables import as_text, latex_table, markdown_table
 from utils.files import write_json, write_text
 
+_TITLES = {"cuhk_pedes": "CUHK-PEDES", "icfg_pedes": "ICFG-PEDES", "rstpreid": "RSTPReid", "demo": "the drawn demo"}
 _NAMES = {Way(False, False): "plain", Way(True, False): "msm", Way(False, True): "itm", Way(True, True): "both"}
 
 
@@ -119,7 +120,8 @@ def write_results(
     write_text(folder / "table.tex", latex_table(rows, results.notes))
     write_report(
         folder / "report.html",
-        title=f"TSN on {results.data}" + (f", trained on {results.trained_on}" if results.trained_on else ""),
+        title=f"TSN on {_title(results.data)}"
+        + (f", trained on {_title(results.trained_on)}" if results.trained_on else ""),
         ablation=[_shown(row) for row in rows],
         examples=query_examples(results.explainer, rows[-1].judged, retrieval, count=examples),
         curves=training_curves(run / "log.jsonl"),
@@ -148,6 +150,10 @@ def write_results(
     write_json(folder / "metrics.json", _as_json(results))
     names = ("metrics.json", "report.html", "table.md", "table.tex", "per_query.jsonl")
     print(f"written to {folder}: {', '.join(names)}")
+
+
+def _title(data: str) -> str:
+    return _TITLES.get(data, data)
 
 
 def _shown(row: Row) -> AblationRow:

@@ -180,7 +180,7 @@ def test_why_names_what_decided(scorer: Scorer) -> None:
         gap, parts = said.removesuffix(".").split(", by ")[1].split(": ")
         assert sum(float(part.split()[-1]) for part in parts.split(", ")) == pytest.approx(float(gap), abs=0.03)
     few = Explainer(scorer, RETRIEVAL, weight=0.4, k=1)
-    assert "which is beyond the 1 images that are matched" in few.why(few.answers([0])[0])
+    assert "which is beyond the 1 that are matched: query and image " in few.why(few.answers([0])[0])
 
 
 def test_examples_are_the_worst_and_the_best_of_different_people(scorer: Scorer) -> None:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from models.sizes import Sizes
 from models.tsn import TSN
-from retrieval import matching
 from retrieval.embed import Embedded
 from retrieval.matching import Matcher
 from retrieval.scoring import best_images, mixed
@@ -57,7 +56,6 @@ def test_logits_are_those_of_one_pair_at_a_time(
     model: TSN, embedded: Embedded, logits: Tensor, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     """In any order, some asked twice, in batches that part images; packed as on a CPU, or by length as on a GPU."""
-    monkeypatch.setattr(matching, "packs", lambda _: packed)
     monkeypatch.setattr("models.attention.packs", lambda _: packed)
     draw = torch.Generator().manual_seed(2)
     queries = torch.randint(QUERIES, (40,), generator=draw)

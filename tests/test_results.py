@@ -114,7 +114,7 @@ def test_on_another_data_set(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert test_script.main([str(run), "--on", str(config)]) == 0
     found = metrics(run / "on_rstpreid")
     assert (found["data"], found["trained_on"], found["gallery"]) == ("rstpreid", "cuhk_pedes", 12)
-    assert "TSN on rstpreid, trained on cuhk_pedes" in (run / "on_rstpreid" / "report.html").read_text()
+    assert "TSN on RSTPReid, trained on CUHK-PEDES" in (run / "on_rstpreid" / "report.html").read_text()
     assert metrics(run) == before
 
 

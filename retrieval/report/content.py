@@ -45,6 +45,7 @@ class RankedImage:
         caption: the generated text about it, or an empty string.
         rank: its place in the ranking, from 1; None: where it stands in its list.
         parts: what the score is made of, by name, as it should be shown.
+        matched: whether the matching head looked at it; where it did not, `score` is the similarity.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class RankedImage:
     score: float
     caption: str
     rank: int | None = None
+    matched: bool = True
     parts: Mapping[str, str] = field(default_factory=dict)
 
 

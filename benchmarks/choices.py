@@ -1,0 +1,59 @@
+"""What the published choices do to the pseudo-labels of a trained run, beside those made here.
+
+python -m benchmarks.choices output/demo
+
+The fused features of its training pairs are computed by `best.pth`, with padding attended to (as published) and without,
+and clustered both ways. Choices of the test are in the run's metrics.json (`python test.py RUN --ablation`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from clustering.pseudo_labels import assign_pseudo_labels
+from clustering.quality import label_quality
+from configs.load import load_config
+from data.captions import train_file
+from data.readers import READERS, of_split
+from data.records import person_ids
+from models.tokenizer import load_tokenizer
+from models.tsn import TSN
+from training.features import fused_features
+from training.training_pairs import load_training_pairs
+from utils.device import pick_device
+from utils.errors import run_script
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="?", type=Path, default=Path("output/demo"))
+    parser.add_argument("--eps", type=float, default=0.5, help="beside the automatic radius (default: %(default)s)")
+    given = parser.parse_args(argv)
+    config = load_config(given.run / "config.yaml", [f"run.dir={given.run}"])
+    records = of_split(READERS[config.data.name](Path(config.data.root)), "train", source=config.data.root)
+    pairs = load_training_pairs(records, train_file(Path(config.captions.dir), config.data.name))
+    people = person_ids(pairs.names, records)
+    tokenizer, device = load_tokenizer(given.run / "vocab.txt"), pick_device(config.run.device)
+    cluster = config.cluster
+    print("| padding | metric | eps | clusters | noise | ARI |\n|---|---|---|---|---|---|", flush=True)
+    for padding in (True, False):
+        model = TSN.from_checkpoint(given.run / "best.pth", tokenizer, fuse_padding=padding).to(device)
+        features = fused_features(model, tokenizer, pairs, batch_size=config.eval.batch_size)
+        for metric, eps in (("rows", "auto"), ("precomputed", "auto"), ("precomputed", given.eps)):
+            found = assign_pseudo_labels(
+                features, k1=cluster.k1, k2=cluster.k2, eps=eps, min_samples=cluster.min_samples, metric=metric
+            )
+            quality = label_quality(found.labels, people)
+            attended = "attended to" if padding else "masked"
+            radius = f"auto, {found.eps:.3f}" if eps == "auto" else f"{found.eps:.3f}"
+            ari = f"{quality['ari']:.3f}" if "ari" in quality else "-"
+            print(
+                f"| {attended} | {metric} | {radius} | {found.clusters} | {(found.labels < 0).sum()} | {ari} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    run_script(main)
