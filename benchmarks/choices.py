@@ -2,8 +2,8 @@
 
 python -m benchmarks.choices output/demo
 
-The fused features of its training pairs are computed by `best.pth`, with padding attended to (as published) and without,
-and clustered both ways. Choices of the test are in the run's metrics.json (`python test.py RUN --ablation`).
+The fused features of its training pairs are computed by `best.pth`, with padding attended to (as published) and
+masked, and clustered both ways. Choices of the test are in the run's metrics.json (`python test.py RUN --ablation`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from clustering.pseudo_labels import assign_pseudo_labels
 from clustering.quality import label_quality
@@ -24,6 +25,8 @@ from training.features import fused_features
 from training.training_pairs import load_training_pairs
 from utils.device import pick_device
 from utils.errors import run_script
+
+Metric = Literal["precomputed", "rows"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for padding in (True, False):
         model = TSN.from_checkpoint(given.run / "best.pth", tokenizer, fuse_padding=padding).to(device)
         features = fused_features(model, tokenizer, pairs, batch_size=config.eval.batch_size)
-        for metric, eps in (("rows", "auto"), ("precomputed", "auto"), ("precomputed", given.eps)):
+        tried: list[tuple[Metric, Literal["auto"] | float]]
+        tried = [("rows", "auto"), ("precomputed", "auto"), ("precomputed", given.eps)]
+        for metric, eps in tried:
             found = assign_pseudo_labels(
                 features, k1=cluster.k1, k2=cluster.k2, eps=eps, min_samples=cluster.min_samples, metric=metric
             )

@@ -21,6 +21,7 @@ from utils.errors import UserError
 Method = Literal["exact", "ivf"]
 _ROWS = 512  # points compared with another set at once
 _NEAR = 9
+_SMALLEST = 1e-17  # of the largest number of features
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Neighbours:
 
 
 def as_features(features: NDArray, name: str) -> NDArray:
-    """Check that `features` is a finite [N, D] matrix of floats.
+    """Check that `features` is a finite [N, D] matrix of floats, whose squared distances float32 can hold.
 
     Raises:
         UserError: it is not; rows that are not finite are named.
@@ -57,6 +58,9 @@ def as_features(features: NDArray, name: str) -> NDArray:
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
         raise UserError(f"{name} are not finite in rows {', '.join(map(str, bad[:8]))}{', ...' * (len(bad) > 8)}")
+    largest = float(np.abs(features).max(initial=0.0))
+    if largest > 1 / _SMALLEST or 0 < largest < _SMALLEST:
+        raise UserError(f"{name} are as large as {largest:.0e}, whose squares float32 does not hold: scale them to 1")
     return features
 
 

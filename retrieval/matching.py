@@ -19,9 +19,10 @@ _BUCKET = 8  # tokens by which the texts of a batch may differ in length: attent
 class Matcher:
     """Logits of pairs, kept, so that a pair is matched once however often it is asked for.
 
-    Pairs of texts of about the same length are taken image by image, so that the keys and values of an image are computed
-    once for all of those that look at it, and its tokens travel to the device once for them. In a group of processes, each matches the pairs of its share
-    of the gallery, and all get all logits; all must ask for the same pairs.
+    Pairs of texts of about the same length are taken image by image, so that the keys and values of an image are
+    computed once for all of those that look at it, and its tokens travel to the device once for them. In a group of
+    processes, each matches the pairs of its share of the gallery, and all get all logits; all must ask for the same
+    pairs.
 
     Attributes:
         seconds: spent matching so far.

@@ -166,6 +166,8 @@ def test_a_handful_of_points_is_no_error(count: int) -> None:
         (np.ones(4), {}, r"must be a matrix \[N, D\] of floats"),
         (np.ones((4, 2), int), {}, r"must be a matrix \[N, D\] of floats"),
         (np.array([[0.0], [np.nan], [np.inf]]), {}, "not finite in rows 1, 2"),
+        (np.array([[0.0], [1e20]]), {}, "as large as 1e\\+20, whose squares float32 does not hold"),
+        (np.array([[0.0], [1e-20]]), {}, "as large as 1e-20"),
         (np.eye(3), {"k1": 0}, "k1 and k2 must be at least 1"),
         (np.eye(3), {"k2": 0}, "k1 and k2 must be at least 1"),
         (np.eye(3), {"source_weight": 1.0, "source": np.eye(3)}, r"must be in \[0, 1\)"),

@@ -68,7 +68,8 @@ def test_one_command_goes_from_pictures_to_the_report_and_a_second_time_changes_
     second = pipeline(drawn, tmp_path)
     assert second.returncode == 0, second.stderr
     again = json.loads((run / "metrics.json").read_text())
-    assert again == metrics
+    assert [row["calls"] for row in again.pop("costs")] == [0, 0, 0, 0]  # rules rewrote; milliseconds differ
+    assert again == {name: value for name, value in metrics.items() if name != "costs"}
     assert (run / "log.jsonl").read_bytes() == log
 
     command = [sys.executable, "train.py", "--config", "configs/cuhk_pedes.yaml"]
