@@ -21,7 +21,7 @@ from captioning.plan import read_answers
 from configs.load import add_config_arguments, load_config
 from data.captions import TestTexts, check_same_data, query_file, read_test_texts, write_test_texts
 from data.readers import READERS, of_split
-from utils.errors import run_script
+from utils.errors import UserError, run_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,9 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     rewriter = REWRITERS[config.captioner.rewriter](for_queries)
 
     every = READERS[config.data.name](Path(config.data.root))
-    if config.data.name == "custom" and not any(record.split == "test" for record in every):
+    there = {record.split for record in every}
+    splits = [split for split in config.eval.rewritten if split in there]
+    if "val" in config.eval.rewritten and "val" not in there:
+        keys = ", ".join(f"eval.{name}" for name in config.eval.by_validation or ["select_weight"])
+        raise UserError(f"{keys}: {config.data.root} has no validation split to rewrite the queries of: set a number")
+    if config.data.name == "custom" and "test" not in there:
         print(f"{config.data.root} has no test split: there is nothing to describe or rewrite")
-        return 0
+    elif "test" not in there:
+        raise UserError(f"{config.data.root} has no image in its test split")
 
     def generate(split: Literal["val", "test"]) -> int:
         """Captions and rewrites of one split; the exit status."""
@@ -94,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{journal.path if options.shard else file}: {errand.summary()}")
         return conclude(errands, options, "gen_test_data.py", argv)
 
-    return max(generate(split) for split in config.eval.rewritten)
+    return max((generate(split) for split in splits), default=0)
 
 
 if __name__ == "__main__":

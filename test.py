@@ -13,8 +13,10 @@ from pathlib import Path
 
 import torch
 
+from captioning.journal import read_journal
 from captioning.options import journal_file
 from configs.load import add_config_arguments, config_text
+from configs.schema import Config
 from configs.tested import Tested, add_tested_arguments, choose
 from data.captions import query_file
 from data.readers import READERS
@@ -23,7 +25,8 @@ from models.tsn import TSN
 from retrieval.ablation import KS, WEIGHTS, Cell, four_rows, pick, ranges, sweep, sweep_what_is_there
 from retrieval.answers import Explainer
 from retrieval.cameras import cameras_of, judge_by_camera
-from retrieval.embed import embed
+from retrieval.embed import Embedded, embed
+from retrieval.matching import Matcher
 from retrieval.results import Results, write_results
 from retrieval.retrieval_set import RetrievalSet, read_retrieval_set, with_distractors
 from retrieval.scorer import Scorer
@@ -69,10 +72,11 @@ def evaluate(tested: Tested, arguments: argparse.Namespace, device: torch.device
     texts = query_file(Path(config.captions.dir), config.data.name)
     retrieval = read_retrieval_set(records, "test", texts, root=config.data.root)
     if arguments.distractors:
-        retrieval = with_distractors(retrieval, arguments.distractors)
-    cameras = None
+        retrieval = with_distractors(retrieval, arguments.distractors, records)
+    cameras: list[str] = []
     if arguments.by_camera is not None:
         cameras = cameras_of([record.name for record in retrieval.records], arguments.by_camera or None)
+    validation = validation_set(tested.own) if config.eval.by_validation else None
 
     tokenizer = load_tokenizer(tested.vocabulary)
     image = config.model.image_size
@@ -83,71 +87,90 @@ def evaluate(tested: Tested, arguments: argparse.Namespace, device: torch.device
         precision=pick_precision(config.train.precision, device),
     ).to(device)
 
-    def scorer_of(searched: RetrievalSet, desc: str) -> Scorer:
+    def matched(searched: RetrievalSet, desc: str) -> tuple[Embedded, Matcher]:
         batch, workers, kept = config.eval.batch_size, config.train.workers, config.eval.tokens
         embedded = embed(model, tokenizer, searched, keep_tokens=kept, batch_size=batch, workers=workers, desc=desc)
-        return Scorer(model, embedded, searched, batch_size=batch)
+        return embedded, Matcher(model, embedded, batch_size=batch)
 
     # The weight of the rewrites, and how many images are matched: as configured, or the best on the validation split.
-    weight, k, chosen = config.eval.msm_weight, config.eval.k_test, list[Cell]()
-    if config.eval.chosen_on_val:
-        if not any(record.split == "val" for record in records):
-            what = "eval.msm_weight=val and eval.k_test=val choose on a validation split"
-            raise UserError(f"{what}, and {config.data.root} has none: set both to numbers")
-        known = query_file(Path(config.captions.dir), config.data.name, "val")
-        validation = read_retrieval_set(records, "val", known, root=config.data.root)
-        tried = ranges(weight, k, len(validation.records))
-        chosen = sweep(scorer_of(validation, "validation"), *tried)
-        best = pick(chosen, config.eval.select_by)
-        weight, k = best.weight, best.k
-        print(f"chosen on the validation split: weight {weight:g}, {k} images matched")
-    assert not isinstance(weight, str)
-    assert not isinstance(k, str)
+    weight, k, tried = config.eval.msm_weight, config.eval.k_test, list[Cell]()
+    if validation:
+        embedded, match = matched(validation, "validation")
+        tried = match.led(lambda: choose_on(validation, Scorer(embedded, validation, match), weight, k)) or tried
+        if tried:
+            best = pick(tried, config.eval.select_by)
+            weight, k = best.weight, best.k
+            print(f"chosen on the validation split: weight {weight:g}, {k} images matched")
 
-    # Four ways to score: neither part, each alone, both.
-    scorer = scorer_of(retrieval, "test")
-    by_rules = config.captioner.rewriter == "rules" and journal_file(texts).exists()
-    rows = four_rows(scorer, weight=weight, k=k, calls=0 if by_rules else 1)
-    if arguments.ablation:
+    # Four ways to score: neither part, each alone, both; and the figures over weight and k.
+    embedded, match = matched(retrieval, "test")
+
+    def judge() -> Results:
+        scorer = Scorer(embedded, retrieval, match)
+        assert not isinstance(weight, str)
+        assert not isinstance(k, str)
+        rows = four_rows(scorer, weight=weight, k=k, calls=calls_of_a_rewrite(texts))
         gallery = len(retrieval.records)
-        cells = sweep(scorer, {*WEIGHTS, weight}, {rows[-1].k, *(one for one in KS if one <= gallery)})
-    else:
-        cells = sweep_what_is_there(scorer, weight=weight, k=rows[-1].k)
-    explainer = Explainer(scorer, retrieval, weight=weight, k=k)
-    by_camera = judge_by_camera(explainer.scores, retrieval, cameras) if cameras else {}
-    results = Results(
-        rows=rows,
-        cells=cells,
-        validation=chosen,
-        explainer=explainer,
-        retrieval=retrieval,
-        cameras=by_camera,
-        data=config.data.name,
-        trained_on=tested.trained_on,
-        chosen_on=tested.chosen_on,
-        checkpoint=tested.checkpoint,
-        weight=weight,
-        k=k,
+        if arguments.ablation:
+            cells = sweep(scorer, {*WEIGHTS, weight}, {rows[-1].k, *(one for one in KS if one <= gallery)})
+        else:
+            cells = sweep_what_is_there(scorer, weight=weight, k=rows[-1].k)
+        return Results(
+            rows=rows,
+            cells=cells,
+            validation=tried,
+            by_validation=config.eval.by_validation,
+            explainer=Explainer(scorer, retrieval, weight=weight, k=k),
+            retrieval=retrieval,
+            cameras=judge_by_camera(scorer, retrieval, cameras, weight=weight, k=k) if cameras else {},
+            data=config.data.name,
+            root=config.data.root,
+            trained_on=tested.trained_on,
+            chosen_on=tested.chosen_on,
+            checkpoint=tested.checkpoint,
+            weight=weight,
+            k=k,
+        )
+
+    results = match.led(judge)
+    if results is None:  # the first process writes
+        return 0
+    print("\n".join([text_table(results.rows), *results.notes]))
+    write_results(
+        tested.folder / (f"with_{arguments.distractors.resolve().name}" if arguments.distractors else ""),
+        results,
+        run=tested.run,
+        examples=config.eval.examples,
+        settings=config_text(config),
+        facts={
+            "Model": f"{config.model.preset}, images of {model.sizes.image[0]} x {model.sizes.image[1]} pixels",
+            "Seed": str(config.train.seed),
+            "Device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+            "Test took": f"{time.monotonic() - start:.0f} s",
+        },
     )
-    print("\n".join([text_table(rows), *results.notes]))
-    if group.is_first():
-        folder = (
-            tested.folder / f"with_{arguments.distractors.resolve().name}" if arguments.distractors else tested.folder
-        )
-        write_results(
-            folder,
-            results,
-            run=tested.run,
-            examples=config.eval.examples,
-            settings=config_text(config),
-            facts={
-                "Model": f"{config.model.preset}, images of {model.sizes.image[0]} x {model.sizes.image[1]} pixels",
-                "Seed": str(config.train.seed),
-                "Device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-                "Test took": f"{time.monotonic() - start:.0f} s",
-            },
-        )
     return 0
+
+
+def validation_set(config: Config) -> RetrievalSet:
+    """The queries and the gallery on which weight and k are chosen: those of the data that the run learnt from."""
+    records = READERS[config.data.name](Path(config.data.root))
+    if not any(record.split == "val" for record in records):
+        what = "eval.msm_weight=val and eval.k_test=val choose on a validation split"
+        raise UserError(f"{what}, and {config.data.root} has none: set both to numbers")
+    file = query_file(Path(config.captions.dir), config.data.name, "val")
+    return read_retrieval_set(records, "val", file, root=config.data.root)
+
+
+def choose_on(validation: RetrievalSet, scorer: Scorer, weight: float | str, k: int | str) -> list[Cell]:
+    """The figures on the validation split, of every weight and every k that is not given as a number."""
+    return sweep(scorer, *ranges(weight, k, len(validation.records)))
+
+
+def calls_of_a_rewrite(file: Path) -> int | None:
+    """How often a language model was asked for one; None where no journal tells who wrote them."""
+    writers = read_journal(journal_file(file))[0].rewriters
+    return None if not writers else int(any(not writer.startswith("rules ") for writer in writers))
 
 
 if __name__ == "__main__":

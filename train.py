@@ -105,6 +105,14 @@ def train_rounds(config: Config, device: torch.device) -> int:
         own = fused(pairs, desc=f"round {round_number}: features")
         return own, fused(source, desc="source features") if source else None
 
+    judged = partial(
+        validate,
+        k=config.eval.select_k,
+        weight=config.eval.select_weight,
+        batch_size=config.eval.batch_size,
+        tokens=config.eval.tokens,
+        opener=opener,
+    )
     best, eps = (state["memory"]["best"], state["memory"]["eps"]) if state else (NONE_YET, None)
     first_round = state["round"] if state else (WARM_UP if train.warmup_epochs else 0)
     for round_number in range(first_round, train.rounds):
@@ -194,8 +202,7 @@ def train_rounds(config: Config, device: torch.device) -> int:
 
             figures: dict[str, float] = {}
             if validation is not None:
-                found = chosen_figures(config, model, tokenizer, validation, opener)
-                figures = group.of_first(partial(dict, found))  # all agree on the best, whatever their last bit says
+                figures = judged(model, tokenizer, validation)
                 run.log("validation", **done, split=config.eval.select, **figures)
                 line += f", {config.eval.select} R1 {figures['R1']:.1f}, mAP {figures['mAP']:.1f}"
             print(line, flush=True)
@@ -203,14 +210,6 @@ def train_rounds(config: Config, device: torch.device) -> int:
         best = keeper.best
     print(f"trained: {run.path / 'best.pth'}")
     return 0
-
-
-def chosen_figures(
-    config: Config, model: TSN, tokenizer: BertTokenizer, validation: RetrievalSet, opener: Opener
-) -> dict[str, float]:
-    """The figures that choose the best epoch."""
-    k, weight, size = config.eval.select_k, config.eval.select_weight, config.eval.batch_size
-    return validate(model, tokenizer, validation, k=k, weight=weight, batch_size=size, opener=opener)
 
 
 def vocabulary(config: Config, run: RunFolder, texts: list[str]) -> BertTokenizer:

@@ -75,6 +75,11 @@ class Answers:
                 (question.content, question.source)
             )
 
+    @property
+    def rewriters(self) -> set[str]:
+        """Who answered queries, which unlike photographs have no content but themselves."""
+        return {by for said in self._said_of.values() for content, (by, _) in said if not content}
+
     def of(self, question: Question) -> Answer | None:
         """The answer to this very question: the same bytes or words, by the same model, with the same prompts."""
         return self._settled.get(question.topic, {}).get(question.source)

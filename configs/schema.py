@@ -116,15 +116,15 @@ class Eval(Section):
     examples: Whole
 
     @property
-    def chosen_on_val(self) -> bool:
-        """Whether the weight of rewrites or the number of matched images is chosen on the validation split."""
-        return "val" in (self.msm_weight, self.k_test)
+    def by_validation(self) -> list[str]:
+        """What is chosen on the validation split: the weight of rewrites, the number of matched images."""
+        return [name for name in ("msm_weight", "k_test") if getattr(self, name) == "val"]
 
     @property
     def rewritten(self) -> list[Literal["val", "test"]]:
         """The splits whose queries are rewritten."""
-        validation = self.chosen_on_val or (self.select == "val" and self.select_weight > 0)
-        return ["test", "val"] if validation else ["test"]
+        needed = bool(self.by_validation) or (self.select == "val" and self.select_weight > 0)
+        return ["test", "val"] if needed else ["test"]
 
 
 class Run(Section):

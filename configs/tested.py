@@ -18,6 +18,7 @@ class Tested:
 
     Attributes:
         config: the settings; of another data set, where it is tested on one.
+        own: the settings of the run, whose validation split chooses what is chosen.
         checkpoint: the weights.
         run: the folder that they were trained in, or of the figures where nobody knows.
         folder: where the figures go.
@@ -25,6 +26,7 @@ class Tested:
     """
 
     config: Config
+    own: Config
     checkpoint: Path
     run: Path
     folder: Path
@@ -80,17 +82,16 @@ def choose(arguments: argparse.Namespace) -> Tested:
     if run and not arguments.config and not file.is_file():
         raise UserError(f"{run} is no run folder: it has no config.yaml")
     overrides = [*arguments.overrides, *([f"run.dir={run}"] if run else [])]
-    config, trained_on = load_config(file, overrides), None
+    own = config = load_config(file, overrides)
     folder = Path(config.run.dir)
     checkpoint = checkpoint or folder / "best.pth"
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint} is missing: train first (train.py --config {file}), or name a checkpoint")
     if (folder / "last.pth").exists() and checkpoint.resolve().parent != folder.resolve():
         raise UserError(f"{folder} holds another run: set run.dir to a folder for the figures of {checkpoint}")
-    if arguments.on:
-        other = load_config(arguments.on, arguments.overrides)
-        trained_on = config.data.name
-        parts = {"data": other.data, "captions": other.captions, "captioner": other.captioner}
-        config = config.model_copy(update=parts)
-    of_figures = folder / f"on_{config.data.name}" if arguments.on else folder
-    return Tested(config, checkpoint, folder, of_figures, trained_on)
+    if not arguments.on:
+        return Tested(own, own, checkpoint, folder, folder, None)
+    other = load_config(arguments.on)
+    parts = {"data": other.data, "captions": other.captions, "captioner": other.captioner}
+    config = own.model_copy(update=parts)
+    return Tested(config, own, checkpoint, folder, folder / f"on_{arguments.on.stem}", own.data.name)

@@ -15,7 +15,16 @@ from pathlib import Path
 from captioning.style import Slots, check, parse
 from configs.load import load_config
 from data.captions import query_file, read_test_texts, read_train_captions, train_file
-from data.inspection import PUBLISHED, Finding, check_files, check_splits, check_texts, compare_counts, counts
+from data.inspection import (
+    PUBLISHED,
+    Finding,
+    check_files,
+    check_judged,
+    check_splits,
+    check_texts,
+    compare_counts,
+    counts,
+)
 from data.readers import READERS
 from data.records import ImageRecord
 from utils.errors import run_script
@@ -28,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m data.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", type=Path)
-    parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     given = parser.parse_args(argv)
     config = load_config(given.config, given.overrides)
     name, folder = config.data.name, Path(config.captions.dir)
@@ -41,10 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         cells = [f"{one:,}" if one == other else f"{one:,} of {other:,}" for one, other in zip(have, want, strict=True)]
         print(f"{split:<6}" + "".join(f"{cell:>20}" for cell in cells))
     print(flush=True)
-    findings = compare_counts(name, found) + check_splits(records) + check_files(records)
+    findings = compare_counts(name, found) + check_splits(name, records) + check_files(records)
     findings += training_texts(train_file(folder, name), records)
     for split in config.eval.rewritten:
-        findings += query_texts(query_file(folder, name, split), [one for one in records if one.split == split], split)
+        own = [record for record in records if record.split == split]
+        findings += check_judged(own, split, optional=name == "custom" and split == "test")
+        findings += query_texts(query_file(folder, name, split), own, split)
     for finding in findings:
         print(f"{'FAULT' if finding.fault else 'ok':<6}{finding.text}")
     faults = sum(finding.fault for finding in findings)

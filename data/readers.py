@@ -62,7 +62,9 @@ def read_folder(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:
                 records.append(ImageRecord(path, name, captions, person, split))
     if not records:
         raise UserError(f"{root} holds no image: expected photographs in {root}/train, {root}/val or {root}/test")
-    if notes and not missing_ok:
+    if missing_ok:
+        records += [_missing(root, name, note) for name, note in notes.items()]
+    elif notes:
         raise UserError(f"{root / 'captions.json'} names {next(iter(notes))}, which is not there ({len(notes)} such)")
     return records
 
@@ -139,6 +141,14 @@ def _check_files(records: list[ImageRecord], file: Path) -> None:
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _missing(root: Path, name: str, note: Any) -> ImageRecord:
+    """What captions.json names and is not there, as if it were."""
+    captions, person = _note(note, name, root / "captions.json")
+    splits: tuple[Split, ...] = get_args(Split)
+    split = next((one for one in splits if name.startswith(f"{one}/")), splits[0])
+    return ImageRecord(root / name, name, captions, person, split)
 
 
 def _note(note: Any, name: str, file: Path) -> tuple[tuple[str, ...], int]:

@@ -34,7 +34,7 @@ class Row:
         figures: R1, R5, R10, mAP, mINP in percent.
         bounds: 95 % interval of each, over people.
         milliseconds: a query, from its words to its ranking; the gallery's embeddings are there already.
-        calls: of a language model, a query.
+        calls: of a language model, a query; None where that is not known.
     """
 
     way: Way
@@ -44,7 +44,7 @@ class Row:
     figures: dict[str, float]
     bounds: dict[str, tuple[float, float]]
     milliseconds: float
-    calls: int
+    calls: int | None
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,17 @@ class Cell:
     figures: dict[str, float]
 
 
-def four_rows(scorer: Scorer, *, weight: float, k: int, calls: int) -> list[Row]:
+def four_rows(scorer: Scorer, *, weight: float, k: int, calls: int | None) -> list[Row]:
     """Neither part, each alone, and both.
 
     Args:
         weight: of the rewrites.
         k: images a query that are matched.
-        calls: of a language model that one rewrite takes.
+        calls: of a language model that one rewrite takes; None where nobody knows who wrote them.
     """
     embedded = scorer.embedded
     k = min(k, len(embedded.image))
+    rewritten = scorer.told is not None
     judged = [scorer.judge(weight=weight * way.msm, k=k * way.itm) for way in WAYS]
     pair = scorer.match.seconds / max(scorer.match.pairs, 1)
     queries = len(embedded.query)
@@ -75,9 +76,8 @@ def four_rows(scorer: Scorer, *, weight: float, k: int, calls: int) -> list[Row]
         seconds += (embedded.seconds["rewrites"] + scorer.seconds) * way.msm + queries * k * pair * way.itm
         bounds = intervals(one)
         cost = 1000 * seconds / queries
-        rows.append(
-            Row(way, weight * way.msm, k * way.itm, one, one.figures(), bounds, cost, calls * (way.msm and weight > 0))
-        )
+        asked = calls if way.msm and weight > 0 and rewritten else 0
+        rows.append(Row(way, weight * way.msm, k * way.itm, one, one.figures(), bounds, cost, asked))
     return rows
 
 

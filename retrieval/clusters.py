@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 
 from retrieval.report import Scatter
 from retrieval.report.scatter import NAMED
-from utils.errors import UserError
+from utils.npz import read_npz
 
 _PERPLEXITY = 30.0
+_NAME = re.compile(r"pseudo_labels_(\d+)\.npz")
+_FEWEST = 5  # images that make a picture
 
 
 def cluster_picture(run: Path, *, seed: int = 0) -> Scatter | None:
@@ -19,18 +22,13 @@ def cluster_picture(run: Path, *, seed: int = 0) -> Scatter | None:
     Raises:
         UserError: the file of that round cannot be read.
     """
-    files = sorted(run.glob("pseudo_labels_*.npz"), key=lambda file: int(file.stem.rpartition("_")[2]))
-    if not files:
+    rounds = [int(match[1]) for file in run.glob("*.npz") if (match := _NAME.fullmatch(file.name))]
+    if not rounds:
         return None
-    try:
-        with np.load(files[-1], allow_pickle=False) as content:
-            if "sample" not in content:
-                return None  # of an older version
-            labels, sample, features = content["labels"], content["sample"], content["features"]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{files[-1]} cannot be read ({error}): remove it, or train again") from None
-    if len(sample) < 5:
+    found = read_npz(run / f"pseudo_labels_{max(rounds)}.npz", ["labels"], optional=["sample", "features"])
+    if len(found.get("sample", ())) < _FEWEST:  # or of an older version, which kept none
         return None
+    labels, sample, features = found["labels"], found["sample"], found["features"]
 
     from sklearn.manifold import TSNE  # takes a second to load
 

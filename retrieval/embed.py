@@ -23,6 +23,9 @@ from utils import group
 from utils.errors import UserError
 from utils.progress import Progress
 
+TokenPrecision = Literal["half", "full"]
+_NOT_FINITE = "the model's embeddings are not finite: train with a lower train.lr, or train.clip_norm=1"
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -53,7 +56,7 @@ def embed(
     tokenizer: BertTokenizer,
     retrieval: RetrievalSet,
     *,
-    keep_tokens: Literal["half", "full"] | None,
+    keep_tokens: TokenPrecision | None,
     batch_size: int,
     workers: int = 0,
     opener: Opener = open_image,
@@ -86,7 +89,7 @@ def embed(
             raise UserError(f"gallery image {reason}: every gallery image counts, so mend or replace it") from None
         images = torch.from_numpy(group.in_order(images.numpy(), len(retrieval.records)))
     if not images.isfinite().all():
-        raise UserError("the model's embeddings are not finite: train with a lower train.lr, or train.clip_norm=1")
+        raise UserError(_NOT_FINITE)
     with _clock(seconds, "queries"):
         ids, mask = tokenize(tokenizer, list(retrieval.queries))
         queries = [
@@ -97,10 +100,13 @@ def embed(
         rewrite = _embed_texts(model, tokenizer, retrieval.rewrites, batch_size)
     with _clock(seconds, "captions"):
         caption = _embed_texts(model, tokenizer, retrieval.captions, batch_size)
-    return Embedded(images, tokens, torch.cat(queries), ids, mask, rewrite, caption, seconds)
+    query = torch.cat(queries)
+    if not all(texts is None or texts.isfinite().all() for texts in (query, rewrite, caption)):
+        raise UserError(_NOT_FINITE)
+    return Embedded(images, tokens, query, ids, mask, rewrite, caption, seconds)
 
 
-def _kind(model: TSN, keep_tokens: Literal["half", "full"]) -> torch.dtype:
+def _kind(model: TSN, keep_tokens: TokenPrecision) -> torch.dtype:
     if keep_tokens == "full":
         return torch.float32
     return torch.bfloat16 if model.precision == "bf16" else torch.float16
@@ -118,16 +124,17 @@ def _embed_images(
 ) -> tuple[Tensor, Tensor | None]:
     """Embeddings of the loader's images, and their tokens if they have a kind; no batch is copied twice."""
     device = model.vision_proj.weight.device
-    count, done, kept = bar.total, 0, None
-    embeds = torch.empty(count, model.sizes.embed)
+    count, done, sizes = bar.total, 0, model.sizes
+    embeds = torch.empty(count, sizes.embed)
+    kept = None
+    if kind is not None:
+        kept = torch.empty(count, 1 + sizes.grid[0] * sizes.grid[1], sizes.vision_width, dtype=kind)
     for pixels in loader:
         tokens, embedding = model.encode_image(pixels.to(device))
         here = slice(done, done := done + len(pixels))
         embeds[here] = embedding.cpu()
-        if kind is not None:
-            if kept is None:
-                kept = torch.empty(count, *tokens.shape[1:], dtype=kind)
-            kept[here] = tokens.to(kind).cpu()
+        if kept is not None:
+            kept[here] = tokens.to(kept.dtype).cpu()
         bar.advance(len(pixels))
     return embeds, kept
 

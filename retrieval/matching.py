@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,7 +12,10 @@ from torch import Tensor
 from models.tsn import TSN
 from retrieval.embed import Embedded
 from utils import group
+from utils.errors import UserError
 from utils.progress import Progress
+
+Result = TypeVar("Result")
 
 PAIRS = 4  # matched at once, for each image that is embedded at once: many look at the same image
 _BUCKET = 8  # tokens by which the texts of a batch may differ in length: attention is computed of their padding
@@ -21,8 +26,7 @@ class Matcher:
 
     Pairs of texts of about the same length are taken image by image, so that the keys and values of an image are
     computed once for all of those that look at it, and its tokens travel to the device once for them. In a group of
-    processes, each matches the pairs of its share of the gallery, and all get all logits; all must ask for the same
-    pairs.
+    processes, the first asks, and each matches the pairs of its share of the gallery: see `led`.
 
     Attributes:
         seconds: spent matching so far.
@@ -48,11 +52,30 @@ class Matcher:
         new = wanted[~torch.isin(wanted, self._keys)]
         if len(new):
             start = time.perf_counter()
+            if group.size() > 1:
+                group.from_first(torch.tensor(len(new)))
+                group.from_first(new)
             logits = torch.cat([self._logits, self._matched(new)])
             self._keys, order = torch.cat([self._keys, new]).sort()
             self._logits = logits[order]
             self.seconds += time.perf_counter() - start
         return self._logits[torch.searchsorted(self._keys, keys)]
+
+    def led(self, work: Callable[[], Result]) -> Result | None:
+        """What `work` returns in the first process, where alone it is called.
+
+        The others match their shares of the pairs that it asks for until it ends, and return None: what is ranked is
+        then decided in one place, whatever the last bit of a similarity is elsewhere.
+        """
+        if not group.is_first():
+            while count := int(group.from_first(torch.tensor(0))):
+                self._matched(group.from_first(torch.empty(count, dtype=torch.int64)))
+            return None
+        try:
+            return work()
+        finally:
+            if group.size() > 1:
+                group.from_first(torch.tensor(0))
 
     @torch.inference_mode()
     def _matched(self, keys: Tensor) -> Tensor:
@@ -71,7 +94,7 @@ class Matcher:
         first = group.share(gallery).start
         found = [torch.empty(0)]
         with Progress(len(mine), desc="matching", unit="pair") as bar:
-            for part in mine.split(self._at_once):
+            for part in mine.split(self._at_once) if len(mine) else ():
                 mask = embedded.query_mask[queries[part]]
                 longest = int(mask.sum(dim=1).max())  # the queries of a batch need no more padding than that
                 looked_at, image = images[part].unique(return_inverse=True)
@@ -85,4 +108,8 @@ class Matcher:
                 bar.advance(len(part))
         logits_of_all = torch.empty(len(keys))
         logits_of_all[order] = torch.from_numpy(group.concatenated(torch.cat(found).numpy(), shares))
+        if not logits_of_all.isfinite().all():
+            raise UserError(
+                "the matching head's logits are not finite: set train.precision=fp32, or test another checkpoint"
+            )
         return logits_of_all

@@ -19,6 +19,7 @@ from retrieval.figures import KS
 from utils.compiled import compiled
 from utils.errors import UserError, run_script
 from utils.files import write_json
+from utils.npz import read_npz
 
 DRAWS = 2000  # of people, for intervals
 _AT_ONCE = 2**12  # right images whose ranks a thread counts before it takes others
@@ -166,20 +167,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _judge_file(path: Path) -> Judged:
-    names = ("scores", "query_ids", "gallery_ids")
+    arrays = read_npz(path, ("scores", "query_ids", "gallery_ids"))
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise UserError(f"{path} is one array: it should be an .npz file of {', '.join(names)}")
-        with loaded as content:
-            missing = [name for name in names if name not in content]
-            if missing:
-                raise UserError(f"{path} has no {' and no '.join(missing)}: it should hold {', '.join(names)}")
-            arrays = [content[name] for name in names]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as .npz without unpickling ({error})") from None
-    try:
-        return judge_queries(*arrays)
+        return judge_queries(**arrays)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 

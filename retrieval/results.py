@@ -37,11 +37,13 @@ class Results:
     Attributes:
         rows: the four ways to score, both parts last.
         cells: figures over weights and numbers of images.
-        validation: the same on the validation split, where they were chosen there.
+        validation: the same on the validation split, where something was chosen there.
+        by_validation: what was: `msm_weight`, `k_test`.
         explainer: takes the scores of the last row apart.
         retrieval: what was searched.
         cameras: the same queries with the gallery of one camera, by its name.
         data: name of the data set.
+        root: its folder.
         trained_on: of another data set that the model learnt from.
         chosen_on: the split that chose the epoch.
         checkpoint: the weights.
@@ -51,10 +53,12 @@ class Results:
     rows: Sequence[Row]
     cells: Sequence[Cell]
     validation: Sequence[Cell]
+    by_validation: Sequence[str]
     explainer: Explainer
     retrieval: RetrievalSet
     cameras: Mapping[str, Judged]
     data: str
+    root: str
     trained_on: str | None
     chosen_on: str
     checkpoint: Path
@@ -79,19 +83,27 @@ class Results:
                 f"{retrieval.undescribed} of {len(retrieval.records)} gallery images have no caption: "
                 "they are scored without MSM"
             )
+        if not self.weight:
+            found.append("rewrites have weight 0: with MSM means without")
+        if not self.k:
+            found.append("no image is matched: with ITM means without")
         if self.k > len(retrieval.records):
             found.append(f"{self.k} images should be matched and the gallery has {len(retrieval.records)}: all are")
         return found
+
+    def how(self, name: str) -> str:
+        """What to say of where the weight or the k comes from."""
+        return " (chosen on the validation split)" if name in self.by_validation else ""
 
     @property
     def notes(self) -> list[str]:
         """The warnings, and what besides belongs under a table."""
         trained = f", trained on {self.trained_on}" if self.trained_on else ""
-        how = "chosen on the validation split" if self.validation else "as configured"
         return [
             f"{self.data}{trained}: {len(self.retrieval.queries)} queries, "
             f"{len(self.retrieval.records)} gallery images",
-            f"weight of rewrites {self.weight:g}, {self.k} images matched ({how}); epoch chosen on: {self.chosen_on}",
+            f"weight of rewrites {self.weight:g}{self.how('msm_weight')}, {self.k} images matched{self.how('k_test')}; "
+            f"epoch chosen on: {self.chosen_on}",
             *(
                 f"camera {name}: {len(judged.first)} queries, R1 {judged.figures()['R1']:.2f}, "
                 f"mAP {judged.figures()['mAP']:.2f}"
@@ -113,6 +125,7 @@ def write_results(
         facts: what the report should say of the model and the machine besides.
     """
     retrieval, rows = results.retrieval, results.rows
+    write_json(folder / "metrics.json", _as_json(results))  # first: it alone took long to find
     write_per_query(
         folder / "per_query.jsonl", retrieval, results.explainer, {_NAMES[row.way]: row.judged for row in rows}
     )
@@ -137,8 +150,8 @@ def write_results(
         facts={
             "Checkpoint": str(results.checkpoint),
             "95 % intervals": as_text(rows[-1].bounds),
-            "Weight of rewrite and caption": f"{results.weight:g}" + (", by validation" if results.validation else ""),
-            "Images matched": f"{results.k} a query" + (", by validation" if results.validation else ""),
+            "Weight of rewrite and caption": f"{results.weight:g}{results.how('msm_weight')}",
+            "Images matched": f"{results.k} a query{results.how('k_test')}",
             "Epoch chosen on": results.chosen_on,
             **facts,
             "Machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -147,7 +160,6 @@ def write_results(
             "Date": date.today().isoformat(),
         },
     )
-    write_json(folder / "metrics.json", _as_json(results))
     names = ("metrics.json", "report.html", "table.md", "table.tex", "per_query.jsonl")
     print(f"written to {folder}: {', '.join(names)}")
 
@@ -180,6 +192,7 @@ def _as_json(results: Results) -> dict[str, Any]:
         "costs": [{"milliseconds": row.milliseconds, "calls": row.calls} for row in rows],
         "queries_without_right_image": rows[-1].judged.hopeless,
         "data": results.data,
+        "root": results.root,
         "trained_on": results.trained_on or results.data,
         "queries": len(retrieval.queries),
         "gallery": len(retrieval.records),

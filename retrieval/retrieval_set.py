@@ -66,15 +66,21 @@ def read_retrieval_set(
     return build_retrieval_set(chosen, texts, source=f"{root} ({split})")
 
 
-def with_distractors(retrieval: RetrievalSet, folder: Path) -> RetrievalSet:
+def with_distractors(retrieval: RetrievalSet, folder: Path, known: Sequence[ImageRecord]) -> RetrievalSet:
     """The same with every photograph of a folder, to any depth, in the gallery: people whom no query asks for.
 
     Raises:
-        UserError: there is no such folder, or no photograph in it.
+        UserError: there is no such folder, no photograph in it, or one of the data set's own, `known`.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not files:
         raise UserError(f"--distractors: {folder} holds no image" if folder.is_dir() else f"--distractors: no {folder}")
+    own = {record.path.resolve() for record in known}
+    if shared := [path for path in files if path.resolve() in own]:
+        raise UserError(
+            f"--distractors: {len(shared)} photographs of {folder} are of the data set itself, the first {shared[0]}: "
+            "name a folder of other people"
+        )
     extra = tuple(ImageRecord(path, path.relative_to(folder).as_posix(), (), NOBODY, "test") for path in files)
     return replace(
         retrieval,

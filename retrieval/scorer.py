@@ -6,7 +6,6 @@ import time
 
 from torch import Tensor
 
-from models.tsn import TSN
 from retrieval.embed import Embedded
 from retrieval.matching import Matcher
 from retrieval.metrics import Judged, judge_queries
@@ -25,7 +24,7 @@ class Scorer:
         seconds: what one of these similarities took.
     """
 
-    def __init__(self, model: TSN, embedded: Embedded, retrieval: RetrievalSet, *, batch_size: int) -> None:
+    def __init__(self, embedded: Embedded, retrieval: RetrievalSet, match: Matcher) -> None:
         self.embedded = embedded
         start = time.perf_counter()
         self.plain = embedded.query @ embedded.image.T
@@ -34,7 +33,7 @@ class Scorer:
         if embedded.rewrite is not None and embedded.caption is not None:
             self.told = embedded.rewrite @ embedded.caption.T
             self._has_rewrite, self._has_caption = embedded.rewrite.any(dim=1), embedded.caption.any(dim=1)
-        self.match = Matcher(model, embedded, batch_size=batch_size)
+        self.match = match
         self._retrieval = retrieval
 
     def similarity(self, weight: float) -> Tensor:

@@ -15,7 +15,7 @@ def data_statistics(retrieval: RetrievalSet) -> dict[str, str]:
     _, images = np.unique(known, return_counts=True)
     asked, queries = np.unique(retrieval.query_ids, return_counts=True)
     found = {
-        "Gallery": f"{len(retrieval.records):,} images of {len(images):,} people",
+        "Gallery": f"{len(known):,} images of {len(images):,} people",
         "Images of a person": _spread(images),
         "Queries": f"{len(retrieval.queries):,} about {len(asked):,} people",
         "Queries of a person": _spread(queries),

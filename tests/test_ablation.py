@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,10 @@ class Known:
         return LOGITS[queries, images]
 
 
+def _of(logits: Tensor, queries: Tensor, images: Tensor) -> Tensor:
+    return logits[queries, images]
+
+
 def unit(count: int) -> Tensor:
     return torch.nn.functional.normalize(torch.randn(count, E, generator=DRAW), dim=1)
 
@@ -73,8 +78,7 @@ RETRIEVAL = RetrievalSet(
 
 @pytest.fixture
 def scorer() -> Scorer:
-    made = Scorer(None, EMBEDDED, RETRIEVAL, batch_size=4)  # type: ignore[arg-type]
-    made.match = Known()  # type: ignore[assignment]
+    made = Scorer(EMBEDDED, RETRIEVAL, Known())  # type: ignore[arg-type]
     made.seconds = 0.12
     return made
 
@@ -104,6 +108,10 @@ def test_four_rows_and_what_they_cost(scorer: Scorer) -> None:
     assert [row.milliseconds for row in rows] == pytest.approx([1000 * one for one in expected])
     assert [row.calls for row in rows] == [0, 1, 0, 1]
     assert {row.judged.hopeless for row in rows} == {1}
+    assert [row.calls for row in four_rows(scorer, weight=0.4, k=0, calls=None)] == [0, None, 0, None]
+    assert [row.calls for row in four_rows(scorer, weight=0.0, k=0, calls=1)] == [0, 0, 0, 0]
+    scorer.told = None
+    assert [row.calls for row in four_rows(scorer, weight=0.4, k=0, calls=1)] == [0, 0, 0, 0]
 
 
 def test_curves_without_another_pair(scorer: Scorer) -> None:
@@ -200,7 +208,7 @@ def test_examples_are_the_worst_and_the_best_of_different_people(scorer: Scorer)
 
 def test_names_tell_cameras() -> None:
     assert cameras_of(["0002_c1s1_000451_03.jpg", "a/0003_c12_1.jpg"]) == ["1", "12"]
-    assert cameras_of(["test/0627/0627_010_05_0303afternoon_1591_0.jpg"]) == ["05"]
+    assert cameras_of([f"test/0627/0627_0{n}_0{n}_0303afternoon_1591_0.jpg" for n in (10, 5)]) == ["010", "05"]
     assert cameras_of(["cam_a/001.jpg", "CUHK03/002.png"]) == ["cam_a", "CUHK03"]
     assert cameras_of(["x-left.png", "y-right.png"], r"-(\w+)") == ["left", "right"]
     with pytest.raises(UserError, match=r"the name a\.png does not tell a camera"):
@@ -209,21 +217,25 @@ def test_names_tell_cameras() -> None:
         cameras_of(["a.png"], "(")
     with pytest.raises(UserError, match="no pattern with one group"):
         cameras_of(["a.png"], "a")
+    with pytest.raises(UserError, match=r"the name test/_1\.png does not tell a camera"):
+        cameras_of(["test/_1.png", "test/2.png"], r"_(\d)|test")
+    with pytest.raises(UserError, match=r"the name test/\w+\.png does not tell a camera"):  # one folder is no camera
+        cameras_of(["test/a.png", "test/b.png"])
 
 
 def test_one_cameras_gallery_is_judged_by_itself(scorer: Scorer) -> None:
-    """Of the queries whose person it has seen, as if there were no other images."""
-    scores = scorer.scores(weight=0.4, k=0)
+    """Of the queries whose person it has seen, as if there were no other images: also in what is matched."""
     cameras = cameras_of([record.name for record in RETRIEVAL.records])
-    found = judge_by_camera(scores, RETRIEVAL, cameras)
+    found = judge_by_camera(scorer, RETRIEVAL, cameras, weight=0.4, k=3)
+    similarity = scorer.similarity(0.4)
     assert set(found) == {"0", "1", "2"}
     for name, judged in found.items():
         gallery = [place for place, camera in enumerate(cameras) if camera == name]
         seen = {int(RETRIEVAL.gallery_ids[place]) for place in gallery}
         queries = [place for place, person in enumerate(RETRIEVAL.query_ids) if person in seen]
-        alone = judge_queries(
-            scores.numpy()[np.ix_(queries, gallery)], RETRIEVAL.query_ids[queries], RETRIEVAL.gallery_ids[gallery]
-        )
+        logits = LOGITS[queries][:, gallery]
+        scores = rerank(similarity[queries][:, gallery], partial(_of, logits), 3)
+        alone = judge_queries(scores.numpy(), RETRIEVAL.query_ids[queries], RETRIEVAL.gallery_ids[gallery])
         assert judged.figures() == alone.figures()
         assert judged.hopeless == 0
 
@@ -233,7 +245,7 @@ def test_distractors_are_nobody(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     picture(tmp_path / "deep" / "1.png", (1, 2, 3))
     picture(tmp_path / "2.png", (1, 2, 3))
-    found = with_distractors(RETRIEVAL, tmp_path)
+    found = with_distractors(RETRIEVAL, tmp_path, RETRIEVAL.records)
     assert [record.name for record in found.records[G:]] == ["2.png", "deep/1.png"]
     assert found.gallery_ids[G:].tolist() == [NOBODY, NOBODY]
     assert found.captions[G:] == (None, None)
@@ -241,7 +253,9 @@ def test_distractors_are_nobody(tmp_path: Path) -> None:
     assert "Distractors" in data_statistics(found)
     for folder, message in ((tmp_path / "none", "no .*none"), (tmp_path / "deep" / "er", "no ")):
         with pytest.raises(UserError, match=f"--distractors: {message}"):
-            with_distractors(RETRIEVAL, folder)
+            with_distractors(RETRIEVAL, folder, RETRIEVAL.records)
+    with pytest.raises(UserError, match=r"1 photographs of .* are of the data set itself, the first .*deep/1\.png"):
+        with_distractors(RETRIEVAL, tmp_path, [ImageRecord(tmp_path / "deep" / "1.png", "1", (), 3, "train")])
 
 
 def test_statistics_count() -> None:

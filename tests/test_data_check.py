@@ -11,6 +11,7 @@ import pytest
 
 from data.check import main
 from data.inspection import PUBLISHED
+from tests.pictures import picture
 from tests.small import Small, write_small_data
 from utils.errors import UserError
 
@@ -99,6 +100,24 @@ def test_texts_that_are_missing_or_unfit(own: Small, capsys: pytest.CaptureFixtu
     ]
     status, page = checked(own, capsys, "eval.msm_weight=val")
     assert f"val captions: {own[1] / 'cuhk_val_qwen_gen_captions.json'} is missing (gen_test_data.py)" in page
+
+
+def test_what_the_test_would_refuse_is_not_fit(own: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A split that is needed and is not there; people nobody knows; pictures that captions.json names in vain."""
+    annotated = [entry for entry in entries_of(own[0] / "reid_raw.json") if entry["split"] != "val"]
+    annotated[-1]["id"] = -1
+    (own[0] / "reid_raw.json").write_text(json.dumps(annotated))
+    status, page = checked(own, capsys, "--set", "eval.msm_weight=val")  # a second --set adds to the first
+    assert status == 1
+    assert "test images are of nobody known: test/017_3.png" in page
+    assert "FAULT val: there is no query, so that nothing can be judged" in page
+
+    custom = tmp_path / "custom"
+    picture(custom / "train" / "1.png")
+    (custom / "captions.json").write_text(json.dumps({"test/2.png": {"captions": ["A man."], "id": 2}}))
+    status = main(["configs/custom.yaml", "--set", f"data.root={custom}", f"captions.dir={own[1]}"])
+    assert status == 1
+    assert "1 images are missing: test/2.png" in capsys.readouterr().out
 
 
 def test_what_is_no_data_set_is_one_line(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from models.tsn import TSN
 from retrieval.embed import Embedded
 from retrieval.matching import Matcher
 from retrieval.scoring import best_images, mixed
+from tests.group import in_a_group
 
 QUERIES, GALLERY, LENGTH = 6, 9, 20
 
@@ -127,3 +128,9 @@ def test_mixing_leaves_what_has_no_text() -> None:
             assert found[query, image] == pytest.approx(float(expected))
     assert torch.equal(plain, before[0])
     assert torch.equal(told, before[1])
+
+
+def test_a_process_without_pairs_or_images_takes_part() -> None:
+    """One query and one image for three processes: two of them have nothing to embed or to match."""
+    said = in_a_group(3, "-m", "tests.group_matching")
+    assert said.split() == ["same"]

@@ -90,6 +90,10 @@ def test_weight_and_k_are_chosen_on_the_validation_split(
     only_weight = metrics_of(run, *arguments, "eval.k_test=3")
     assert {cell["k"] for cell in only_weight["validation"]} == {3}
     assert only_weight["k_test"] == 3
+    table = (run / "table.md").read_text()
+    assert (
+        f"weight of rewrites {only_weight['msm_weight']:g} (chosen on the validation split), 3 images matched;" in table
+    )
     entries = json.loads((small[0] / "reid_raw.json").read_text())
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -97,9 +101,11 @@ def test_weight_and_k_are_chosen_on_the_validation_split(
     (bare / "reid_raw.json").write_text(json.dumps([entry for entry in entries if entry["split"] != "val"]))
     with pytest.raises(UserError, match="bare has none: set both to numbers"):
         test_script.main([str(run), *arguments, f"data.root={bare}"])
+    with pytest.raises(UserError, match=r"eval\.msm_weight, eval\.k_test: .*bare has no validation split"):
+        gen_test_data.main(["--config", str(run / "config.yaml"), *arguments, f"data.root={bare}"])
 
 
-def test_on_another_data_set(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_another_data_set(small: Small, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In a folder of its own, which says what it was trained on; the run's figures stay."""
     other = write_small_data(tmp_path / "other", tmp_path / "texts", images=3)
     config = tmp_path / "other.yaml"
@@ -112,10 +118,18 @@ def test_on_another_data_set(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     config.write_text(config.read_text().replace("demo", "rstpreid"))
     before = metrics_of(run)
     assert test_script.main([str(run), "--on", str(config)]) == 0
-    found = metrics(run / "on_rstpreid")
+    found = metrics(run / "on_other")
     assert (found["data"], found["trained_on"], found["gallery"]) == ("rstpreid", "cuhk_pedes", 12)
-    assert "TSN on RSTPReid, trained on CUHK-PEDES" in (run / "on_rstpreid" / "report.html").read_text()
+    assert "TSN on RSTPReid, trained on CUHK-PEDES" in (run / "on_other" / "report.html").read_text()
     assert metrics(run) == before
+
+    # What is chosen is chosen on the run's own validation split, of which the other data know nothing.
+    (other[1] / "rstp_val_qwen_gen_captions.json").write_text("[]")
+    captions = Path(shutil.copytree(small[1], tmp_path / "own"))
+    chosen = ["--set", f"captions.dir={captions}", "eval.msm_weight=val"]
+    assert gen_test_data.main(["--config", str(run / "config.yaml"), *chosen]) == 0
+    assert test_script.main([str(run), "--on", str(config), *chosen]) == 0
+    assert len(metrics(run / "on_other")["validation"]) == 11
 
 
 def test_distractors_and_cameras(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,15 +185,19 @@ def test_a_run_without_a_sample_of_its_features_has_no_picture_of_clusters(run: 
     file.write_bytes(b"no archive")
     with pytest.raises(UserError, match=r"pseudo_labels_1\.npz cannot be read"):
         test_script.main([str(run)])
+    (run / "pseudo_labels_old.npz").write_bytes(b"")  # a copy that somebody kept
+    file.unlink()
+    metrics_of(run)
 
 
 def test_two_processes_find_what_one_finds(run: Path, tmp_path: Path) -> None:
-    """Each embeds and matches its share of the gallery; one writes."""
-    alone = metrics_of(run, "--set", "eval.k_test=5")
-    together = metrics_of(run, "--set", "eval.k_test=5", "run.processes=2")
-    for name, value in alone.items():
-        if name not in ("costs", "checkpoint"):
-            assert together[name] == value, name
+    """Each embeds and matches its share of the gallery, and one writes; also where one of them has no pair to match."""
+    for k in (5, 1):
+        alone = metrics_of(run, "--set", f"eval.k_test={k}")
+        together = metrics_of(run, "--set", f"eval.k_test={k}", "run.processes=2")
+        for name, value in alone.items():
+            if name not in ("costs", "checkpoint"):
+                assert together[name] == value, name
 
 
 def test_validation_by_rewrites_needs_them(small: Small, tmp_path: Path) -> None:

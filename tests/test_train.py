@@ -228,8 +228,9 @@ def test_a_disk_that_is_full_while_saving_is_one_line_and_the_last_checkpoint_st
     assert_same_run(whole, run)
 
 
-def test_settings_that_change_no_weight_may_change(small: Small, whole: Path) -> None:
-    train.main(quick_run(*small, whole, "train.log_every=5", "eval.k_test=3"))
+def test_settings_that_change_no_weight_may_change(small: Small, whole: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    train.main(quick_run(*small, run, "train.log_every=5", "eval.k_test=3"))
 
 
 def test_a_folder_in_use_is_refused(small: Small, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class AblationRow:
         mINP: mean inverse negative penalty in percent.
         bounds: 95 % interval of each figure by name; empty where none was computed.
         milliseconds: what a query takes; None where that was not measured.
-        calls: of a language model, a query.
+        calls: of a language model, a query; None where that is not known.
     """
 
     msm: bool
@@ -31,7 +31,7 @@ class AblationRow:
     mINP: float
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     milliseconds: float | None = None
-    calls: int = 0
+    calls: int | None = 0
 
 
 @dataclass(frozen=True)
