@@ -13,11 +13,10 @@ from pathlib import Path
 
 import torch
 
-from captioning.journal import read_journal
-from captioning.options import journal_file
-from configs.load import add_config_arguments, config_text
+from captioning.plan import calls_of_a_rewrite
+from configs.load import config_text
 from configs.schema import Config
-from configs.tested import Tested, add_tested_arguments, choose
+from configs.tested import Tested, choose, parse_test_arguments
 from data.captions import query_file
 from data.readers import READERS
 from models.tokenizer import load_tokenizer
@@ -39,20 +38,7 @@ from utils.precision import pick_precision
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="a released checkpoint: test.py --checkpoint checkpoint_best.pth --config configs/cuhk_pedes.yaml",
-    )
-    add_tested_arguments(parser)
-    add_config_arguments(parser, default=None)
-    parser.add_argument("--ablation", action="store_true", help="the figures at every weight and every k; takes longer")
-    parser.add_argument(
-        "--distractors", type=Path, metavar="DIR", help="add the photographs of a folder to the gallery"
-    )
-    parser.add_argument(
-        "--by-camera", nargs="?", const="", metavar="PATTERN", help="figures of one camera's gallery at a time, too"
-    )
-    arguments = parser.parse_args(argv)
+    arguments = parse_test_arguments(argv, __doc__)
     tested = choose(arguments)
     processes = processes_to_start(tested.config.run.processes, tested.config.run.device)
     if processes > 1:
@@ -72,7 +58,7 @@ def evaluate(tested: Tested, arguments: argparse.Namespace, device: torch.device
     texts = query_file(Path(config.captions.dir), config.data.name)
     retrieval = read_retrieval_set(records, "test", texts, root=config.data.root)
     if arguments.distractors:
-        retrieval = with_distractors(retrieval, arguments.distractors, records)
+        retrieval = with_distractors(retrieval, records, *arguments.distractors)
     cameras: list[str] = []
     if arguments.by_camera is not None:
         cameras = cameras_of([record.name for record in retrieval.records], arguments.by_camera or None)
@@ -96,7 +82,8 @@ def evaluate(tested: Tested, arguments: argparse.Namespace, device: torch.device
     weight, k, tried = config.eval.msm_weight, config.eval.k_test, list[Cell]()
     if validation:
         embedded, match = matched(validation, "validation")
-        tried = match.led(lambda: choose_on(validation, Scorer(embedded, validation, match), weight, k)) or tried
+        weights, ks = ranges(weight, k, len(validation.records))
+        tried = match.led(lambda: sweep(Scorer(embedded, validation, match), weights, ks)) or tried
         if tried:
             best = pick(tried, config.eval.select_by)
             weight, k = best.weight, best.k
@@ -137,7 +124,7 @@ def evaluate(tested: Tested, arguments: argparse.Namespace, device: torch.device
         return 0
     print("\n".join([text_table(results.rows), *results.notes]))
     write_results(
-        tested.folder / (f"with_{arguments.distractors.resolve().name}" if arguments.distractors else ""),
+        tested.folder / (f"with_{arguments.distractors[0].resolve().name}" if arguments.distractors else ""),
         results,
         run=tested.run,
         examples=config.eval.examples,
@@ -160,17 +147,6 @@ def validation_set(config: Config) -> RetrievalSet:
         raise UserError(f"{what}, and {config.data.root} has none: set both to numbers")
     file = query_file(Path(config.captions.dir), config.data.name, "val")
     return read_retrieval_set(records, "val", file, root=config.data.root)
-
-
-def choose_on(validation: RetrievalSet, scorer: Scorer, weight: float | str, k: int | str) -> list[Cell]:
-    """The figures on the validation split, of every weight and every k that is not given as a number."""
-    return sweep(scorer, *ranges(weight, k, len(validation.records)))
-
-
-def calls_of_a_rewrite(file: Path) -> int | None:
-    """How often a language model was asked for one; None where no journal tells who wrote them."""
-    writers = read_journal(journal_file(file))[0].rewriters
-    return None if not writers else int(any(not writer.startswith("rules ") for writer in writers))
 
 
 if __name__ == "__main__":

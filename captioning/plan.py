@@ -114,3 +114,9 @@ def refuse_mixture(plan: Plan, *, now: str, what: str, journal: Path) -> None:
             f"{plan.others.total()} {what} of {journal.name} are by {by} (prompts {prompt}), and now it is {now}: add "
             f"--keep to keep them and ask for the others alone, or --restart to ask for all anew"
         )
+
+
+def calls_of_a_rewrite(file: Path) -> int | None:
+    """How often a language model was asked for a rewrite of this file; None where no journal tells who wrote it."""
+    writers = read_journal(journal_file(file))[0].rewriters
+    return int(any(not writer.startswith("rules ") for writer in writers)) if writers else None

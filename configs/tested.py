@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.load import load_config
+from configs.load import add_config_arguments, load_config
 from configs.schema import Config
 from utils.errors import UserError
 from utils.files import read_json
@@ -51,8 +52,12 @@ class Tested:
         return str(read_json(stamp).get("eval.select")) if stamp.is_file() else "not known"
 
 
-def add_tested_arguments(parser: argparse.ArgumentParser) -> None:
-    """`[RUN] [--checkpoint FILE] [--on CONFIG]`, beside the config's own."""
+def parse_test_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
+    """What test.py takes: `[RUN] [--checkpoint FILE] [--on CONFIG]`, a config's own arguments, and what else to do."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="a released checkpoint: test.py --checkpoint checkpoint_best.pth --config configs/cuhk_pedes.yaml",
+    )
     parser.add_argument(
         "run", nargs="?", type=Path, help="run folder, or checkpoint (default: the config's run folder)"
     )
@@ -60,6 +65,22 @@ def add_tested_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on", type=Path, metavar="CONFIG", help="test on the data set of this config instead of the run's own"
     )
+    parser.add_argument("--ablation", action="store_true", help="the figures at every weight and every k; takes longer")
+    parser.add_argument(
+        "--distractors",
+        nargs="+",
+        type=Path,
+        metavar=("DIR", "CAPTIONS"),
+        help="add a folder's photographs to the gallery, with a training caption file of theirs if there is one",
+    )
+    parser.add_argument(
+        "--by-camera", nargs="?", const="", metavar="PATTERN", help="figures of one camera's gallery at a time, too"
+    )
+    add_config_arguments(parser, default=None)
+    given = parser.parse_args(argv)
+    if given.distractors and len(given.distractors) > 2:
+        raise UserError("--distractors takes a folder, and after it at most one file of captions")
+    return given
 
 
 def choose(arguments: argparse.Namespace) -> Tested:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data.captions import TestTexts, check_same_data, read_test_texts
+from data.captions import TestTexts, check_same_data, read_test_texts, read_train_captions
 from data.readers import IMAGE_SUFFIXES, of_split
 from data.records import ImageRecord
 from utils.errors import UserError
@@ -66,8 +66,14 @@ def read_retrieval_set(
     return build_retrieval_set(chosen, texts, source=f"{root} ({split})")
 
 
-def with_distractors(retrieval: RetrievalSet, folder: Path, known: Sequence[ImageRecord]) -> RetrievalSet:
+def with_distractors(
+    retrieval: RetrievalSet, known: Sequence[ImageRecord], folder: Path, captions: Path | None = None
+) -> RetrievalSet:
     """The same with every photograph of a folder, to any depth, in the gallery: people whom no query asks for.
+
+    Args:
+        known: the records of the data set.
+        captions: a training caption file, which calls the photographs by their paths below the folder.
 
     Raises:
         UserError: there is no such folder, no photograph in it, or one of the data set's own, `known`.
@@ -81,11 +87,14 @@ def with_distractors(retrieval: RetrievalSet, folder: Path, known: Sequence[Imag
             f"--distractors: {len(shared)} photographs of {folder} are of the data set itself, the first {shared[0]}: "
             "name a folder of other people"
         )
+    texts = read_train_captions(captions) if captions else {}
     extra = tuple(ImageRecord(path, path.relative_to(folder).as_posix(), (), NOBODY, "test") for path in files)
+    if captions:
+        check_same_data(texts, extra, captions)
     return replace(
         retrieval,
         records=retrieval.records + extra,
-        captions=retrieval.captions + (None,) * len(extra),
+        captions=retrieval.captions + tuple(texts.get(record.name) for record in extra),
         gallery_ids=np.concatenate([retrieval.gallery_ids, np.full(len(extra), NOBODY)]),
     )
 

@@ -24,7 +24,7 @@ def data_statistics(retrieval: RetrievalSet) -> dict[str, str]:
         "Captions of the gallery": _coverage(retrieval.captions),
     }
     strangers = len(retrieval.gallery_ids) - len(known)
-    return found | ({"Distractors": f"{strangers:,} images, without captions"} if strangers else {})
+    return found | ({"Distractors": f"{strangers:,} images of others"} if strangers else {})
 
 
 def _coverage(texts: tuple[str | None, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -245,7 +246,7 @@ def test_distractors_are_nobody(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     picture(tmp_path / "deep" / "1.png", (1, 2, 3))
     picture(tmp_path / "2.png", (1, 2, 3))
-    found = with_distractors(RETRIEVAL, tmp_path, RETRIEVAL.records)
+    found = with_distractors(RETRIEVAL, RETRIEVAL.records, tmp_path)
     assert [record.name for record in found.records[G:]] == ["2.png", "deep/1.png"]
     assert found.gallery_ids[G:].tolist() == [NOBODY, NOBODY]
     assert found.captions[G:] == (None, None)
@@ -253,9 +254,17 @@ def test_distractors_are_nobody(tmp_path: Path) -> None:
     assert "Distractors" in data_statistics(found)
     for folder, message in ((tmp_path / "none", "no .*none"), (tmp_path / "deep" / "er", "no ")):
         with pytest.raises(UserError, match=f"--distractors: {message}"):
-            with_distractors(RETRIEVAL, folder, RETRIEVAL.records)
+            with_distractors(RETRIEVAL, RETRIEVAL.records, folder)
     with pytest.raises(UserError, match=r"1 photographs of .* are of the data set itself, the first .*deep/1\.png"):
-        with_distractors(RETRIEVAL, tmp_path, [ImageRecord(tmp_path / "deep" / "1.png", "1", (), 3, "train")])
+        with_distractors(RETRIEVAL, [ImageRecord(tmp_path / "deep" / "1.png", "1", (), 3, "train")], tmp_path)
+
+    entry = {"image_path": "imgs/deep/1.png", "generated_text": "The man is wearing red."}
+    (tmp_path / "said.json").write_text(json.dumps([entry]))
+    told = with_distractors(RETRIEVAL, RETRIEVAL.records, tmp_path, tmp_path / "said.json")
+    assert told.captions[G:] == (None, "The man is wearing red.")
+    (tmp_path / "said.json").write_text(json.dumps([entry | {"image_path": "imgs/other.png"}]))
+    with pytest.raises(UserError, match="captions of another data set"):
+        with_distractors(RETRIEVAL, RETRIEVAL.records, tmp_path, tmp_path / "said.json")
 
 
 def test_statistics_count() -> None:

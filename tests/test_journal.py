@@ -12,7 +12,8 @@ import pytest
 from captioning.captioner import Answer, Arriving
 from captioning.generate import describing, rewriting
 from captioning.journal import Journal, Question, read_journal
-from captioning.options import Options
+from captioning.options import Options, journal_file
+from captioning.plan import calls_of_a_rewrite
 from captioning.service import Service
 from data.records import ImageRecord
 from tests.pictures import picture
@@ -37,6 +38,18 @@ def test_an_answer_is_on_disk_when_append_returns(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.jsonl") as journal:
         journal.append(ONE, Answer("A man."))
         assert json.loads((tmp_path / "j.jsonl").read_text())["text"] == "A man."
+
+
+def test_a_journal_tells_what_rewrites_cost(tmp_path: Path) -> None:
+    """A call each where a model wrote them, none where the rules did; who described the images does not count."""
+    file = tmp_path / "test.json"
+    assert calls_of_a_rewrite(file) is None
+    for by, calls in ((None, None), ("rules 2", 0), ("Qwen/Qwen2.5-VL-7B-Instruct", 1)):
+        with Journal(journal_file(file)) as journal:
+            journal.append(replace(ONE, by="Qwen/Qwen2.5-VL-7B-Instruct"), Answer("A man."))
+            if by:
+                journal.append(replace(TWO, by=by, subject=f"a query for {by}"), Answer("A man."))
+        assert calls_of_a_rewrite(file) == calls
 
 
 def test_a_question_is_answered_only_by_its_own_answer(tmp_path: Path) -> None:

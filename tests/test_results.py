@@ -51,6 +51,7 @@ def test_everything_is_written_and_agrees(run: Path, capsys: pytest.CaptureFixtu
         assert [one["score"] for one in line["top"]] == sorted((one["score"] for one in line["top"]), reverse=True)
         assert [one["matching"] is None for one in line["top"]] == [False, False] + [True] * 8
         assert line["image"].startswith("test/")
+    assert [row["calls"] for row in found["costs"]] == [0, None, 0, None]  # there is no journal of these texts
     assert f"{found['R1']:.2f} [" in (run / "table.md").read_text()
     assert r"\toprule" in (run / "table.tex").read_text()
     page = (run / "report.html").read_text()
