@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from retrieval.embed import Embedded
 from retrieval.matching import Matcher
 from retrieval.scoring import best_images, mixed
 from tests.group import in_a_group
+from utils.errors import UserError
 
 QUERIES, GALLERY, LENGTH = 6, 9, 20
 
@@ -134,3 +136,11 @@ def test_a_process_without_pairs_or_images_takes_part() -> None:
     """One query and one image for three processes: two of them have nothing to embed or to match."""
     said = in_a_group(3, "-m", "tests.group_matching")
     assert said.split() == ["same"]
+
+
+def test_logits_that_are_not_finite_are_one_line(model: TSN, embedded: Embedded) -> None:
+    """They would rank anywhere."""
+    broken = copy.deepcopy(model)
+    broken.itm_head.bias.data.fill_(torch.nan)
+    with pytest.raises(UserError, match="logits are not finite"):
+        Matcher(broken, embedded, batch_size=8)(torch.tensor([0]), torch.tensor([0]))

@@ -13,10 +13,11 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from retrieval.report import AblationRow, Curve, QueryExample, RankedImage, write_report
+from retrieval.report import AblationRow, Curve, QueryExample, RankedImage, Scatter, write_report
 from retrieval.report.axes import Axis, nice_step, spread
 from retrieval.report.charts import COLOURS, SHAPES, line_chart
 from retrieval.report.pictures import BOX, data_url
+from retrieval.report.scatter import HEIGHT, MARGIN, WIDTH, scatter_chart
 from utils.errors import UserError
 
 NAN = math.nan
@@ -223,6 +224,69 @@ def test_ranking_is_marked_by_words_and_shapes(tmp_path: Path, photo: Path) -> N
     ]
     assert "2 ✕ wrong 9.000 3 ✓ right 8.000 4 ✕ wrong 7.000" in text
     assert [item.get("class") for item in seen.all("li")][:4] == ["wrong", "wrong", "right", "wrong"]
+
+
+def test_intervals_costs_and_warnings_stand_beside_the_figures(tmp_path: Path) -> None:
+    bounds = {"R1": (48.04, 56.96)}
+    rows = [
+        AblationRow(False, False, 40, 60, 70, 35, 20, {"R1": (36.0, 44.0)}, 0.25, 0),
+        AblationRow(True, True, 52, 59, 80, 45, 30, bounds, 1234.5, None),
+    ]
+    seen = Seen(written(tmp_path / "r.html", ablation=rows, warnings=[f"chosen on test {ATTACK}"]))
+    text = " ".join(seen.text.split())
+    assert "R1 52.00 [48.0, 57.0] +12.00" in text
+    assert "40.00[36.0, 44.0]" in text
+    assert "0.25 0" in text
+    assert "1,234 ?" in text  # nobody knows who wrote the rewrites
+    assert f"Note chosen on test {ATTACK}" in text
+    bare = [AblationRow(True, True, 52, 59, 80, 45, 30)]
+    assert "ms a query" not in Seen(written(tmp_path / "r.html", ablation=bare)).text
+
+
+def test_what_came_first_is_explained_and_the_first_right_image_is_shown(tmp_path: Path, photo: Path) -> None:
+    """Under its heading, with its parts; an image that was not matched tells its similarity."""
+    wrong = RankedImage(photo, False, 0.75, "of somebody", rank=1, matched=False, parts={"query and image": "0.750"})
+    right = RankedImage(photo, True, 0.25, "of him", rank=37)
+    examples = [
+        QueryExample("q", "r", (wrong,), 37, why="Rank 1 beats it.", later=right, group="Answered worst"),
+        QueryExample("p", "r", (right,), 1, group="Answered best"),
+    ]
+    seen = Seen(written(tmp_path / "r.html", examples=examples))
+    text = " ".join(seen.text.split())
+    assert text.index("Answered worst") < text.index("Rank 1 beats it.") < text.index("Answered best")
+    assert "1 ✕ wrong 0.750 sim. 37 ✓ right 0.250" in text
+    assert "of somebody query and image 0.750" in text
+    assert [picture["alt"] for picture in seen.all("img")][:2] == ["Rank 1: of somebody", "Rank 37: of him"]
+    assert [item.get("value") for item in seen.all("li") if item.get("value")] == ["1", "37", "37"]
+
+
+def test_cameras_have_a_table(tmp_path: Path) -> None:
+    figures = dict.fromkeys(("R1", "R5", "R10", "mAP", "mINP"), 12.5)
+    seen = Seen(written(tmp_path / "r.html", cameras={"cam <a>": (34, figures)}))
+    assert "cam <a> 34 12.50 12.50" in " ".join(seen.text.split())
+    assert "#cameras" in [link["href"] for link in seen.all("a")]
+    assert "#cameras" not in [link["href"] for link in Seen(written(tmp_path / "r.html")).all("a")]
+
+
+def test_clusters_are_drawn_inside_their_picture_and_told_apart() -> None:
+    """The largest by colour and shape, with their names; the others are dots, noise is rings."""
+    named = {f"cluster {number}": [(number, -number), (3.0 * number, 5.0)] for number in range(8)}
+    svg = scatter_chart(Scatter("Clusters", named, [(100.0, 100.0)], [(-100.0, -100.0), (0.0, 0.0)], "note"))
+    marks = parts(svg, "path", "mark")
+    assert len(marks) == 16
+    groups = list(ElementTree.fromstring(svg).iter("g"))
+    looks = {(group.get("class"), str(group[0].get("d"))) for group in groups}
+    assert len(looks) == 8
+    assert len(parts(svg, "circle", "other")) == 1
+    assert len(parts(svg, "circle", "noise")) == 2
+    assert next(str(element.text) for element in ElementTree.fromstring(svg).iter("title")) == "cluster 0, 2 images"
+    for circle in ElementTree.fromstring(svg).iter("circle"):
+        assert MARGIN <= float(str(circle.get("cx"))) <= WIDTH - MARGIN
+        assert MARGIN <= float(str(circle.get("cy"))) <= HEIGHT - MARGIN
+    (other,) = parts(svg, "circle", "other")
+    assert (other.get("cx"), other.get("cy")) == (f"{WIDTH - MARGIN:.1f}", f"{HEIGHT - MARGIN:.1f}")
+    assert "no data" in scatter_chart(Scatter("Clusters", {}, [], [], ""))
+    scatter_chart(Scatter("One", {}, [(1.0, 1.0)], [], ""))  # a plane without width
 
 
 def test_texts_stay_texts(tmp_path: Path, photo: Path) -> None:
