@@ -16,8 +16,8 @@ if [ -n "$seeds" ] && [[ ! $seeds =~ ^[0-9]+(,[0-9]+)*$ ]]; then complain "--see
 # A scheduler that makes room (SIGTERM): train.py saves and ends well, and nothing else is begun.
 trap 'exit 0' TERM
 # Status 3: some images or queries could not be described. They are listed, and left out of what follows.
-"$python" gen_train_data.py --config "$config" "$@" || [ $? -eq 3 ]
-"$python" gen_test_data.py --config "$config" "$@" || [ $? -eq 3 ]
+"$python" gen_train_data.py --config "$config" "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
+"$python" gen_test_data.py --config "$config" "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
 if [ -z "$seeds" ]; then
     "$python" train.py --config "$config" "$@"
     "$python" test.py --config "$config" "$@"

@@ -196,7 +196,7 @@ def train_rounds(config: Config, device: torch.device) -> int:
             if losses is None:
                 return patient.leave()
             seconds, done = time.monotonic() - start, {"round": round_number, "epoch": epoch}
-            speed = len(batches) * train.batch_size / seconds
+            speed = min(len(batches) * train.batch_size, len(pairs)) / seconds
             run.log("epoch", **done, lr=rates[-1], seconds=seconds, images_per_s=speed, **losses)
             line = f"{name}, epoch {epoch}: loss {losses['loss']:.3f}, {speed:.0f} images/s"
 

@@ -47,9 +47,10 @@ class Tested:
 
     @property
     def chosen_on(self) -> str:
-        """The split on which the checkpoint was chosen, where its run folder says so."""
+        """The split on which the checkpoint was chosen, where its run folder says so; others than the best are not."""
         stamp = self.checkpoint.parent / "run.json"
-        return str(read_json(stamp).get("eval.select")) if stamp.is_file() else "not known"
+        known = stamp.is_file() and self.checkpoint.name == "best.pth"
+        return str(read_json(stamp).get("eval.select")) if known else "not known"
 
 
 def parse_test_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
@@ -110,9 +111,12 @@ def choose(arguments: argparse.Namespace) -> Tested:
         raise UserError(f"{checkpoint} is missing: train first (train.py --config {file}), or name a checkpoint")
     if (folder / "last.pth").exists() and checkpoint.resolve().parent != folder.resolve():
         raise UserError(f"{folder} holds another run: set run.dir to a folder for the figures of {checkpoint}")
+    figures = folder
+    if checkpoint.resolve().parent == folder.resolve() and checkpoint.name != "best.pth":
+        figures /= checkpoint.stem  # those of the run are its best epoch's
     if not arguments.on:
-        return Tested(own, own, checkpoint, folder, folder, None)
+        return Tested(own, own, checkpoint, folder, figures, None)
     other = load_config(arguments.on)
     parts = {"data": other.data, "captions": other.captions, "captioner": other.captioner}
     config = own.model_copy(update=parts)
-    return Tested(config, own, checkpoint, folder, folder / f"on_{arguments.on.stem}", own.data.name)
+    return Tested(config, own, checkpoint, folder, figures / f"on_{arguments.on.stem}", own.data.name)

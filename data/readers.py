@@ -153,6 +153,8 @@ def _missing(root: Path, name: str, note: Any) -> ImageRecord:
 
 def _note(note: Any, name: str, file: Path) -> tuple[tuple[str, ...], int]:
     note = {"captions": note} if isinstance(note, str | list) else note
+    if isinstance(note, dict) and (unknown := note.keys() - {"captions", "id"}):
+        raise UserError(f"{file}: {name} has the field '{min(unknown)}': only captions and id are known")
     captions = note.get("captions", []) if isinstance(note, dict) else None
     captions = [captions] if isinstance(captions, str) else captions
     person = note.get("id", -1) if isinstance(note, dict) else -1

@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="where to write")
     parser.add_argument("--vocab", type=Path, help="vocab.txt of a checkpoint (default: the one beside it)")
     arguments = parser.parse_args(argv)
+    if not arguments.source.exists():
+        raise UserError(f"{arguments.source} is not there: name a run folder or a checkpoint")
     checkpoint = arguments.source / "best.pth" if arguments.source.is_dir() else arguments.source
     export_model(checkpoint, arguments.vocab or checkpoint.parent / "vocab.txt", arguments.folder)
     print(f"written: {arguments.folder}: {WEIGHTS}, {SETTINGS}, vocab.txt")

@@ -27,7 +27,7 @@ def part_curves(cells: Sequence[Cell], *, weight: float, figures: Sequence[str] 
         }
         over_k = {f"w = {one:g}": [(float(k), at[one, k][name]) for k in ks if (one, k) in at] for one in (0.0, weight)}
         for label, lines in (("weight of rewrites, w", over_weight), ("images matched a query, k", over_k)):
-            shown = {line: points for line, points in lines.items() if len(points) > 1}
+            shown = {line: points for line, points in lines.items() if len(points) > 2}
             if shown:
                 curves.append(Curve(f"{name} by {label.partition(',')[0]}", label, "percent", shown))
     return curves

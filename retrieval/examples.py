@@ -24,7 +24,7 @@ def query_examples(explainer: Explainer, judged: Judged, retrieval: RetrievalSet
     highest = _one_a_person(best, judged, count // 2, without=lowest)
     return [
         _example(explainer, query, retrieval, group)
-        for group, queries in (("Answered worst", lowest), ("Answered best", highest))
+        for group, queries in (("Answered worst, by average precision", lowest), ("Answered best", highest))
         for query in queries
     ]
 

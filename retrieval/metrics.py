@@ -86,6 +86,10 @@ def judge_queries(scores: NDArray, query_ids: NDArray, gallery_ids: NDArray) -> 
     Args, Raises: as `rank_metrics`.
     """
     scores, query_ids, gallery_ids = np.asarray(scores), np.asarray(query_ids), np.asarray(gallery_ids)
+    if query_ids.ndim != 1 or gallery_ids.ndim != 1:
+        raise ValueError(f"ids should be one id for each: {query_ids.shape} query and {gallery_ids.shape} gallery ids")
+    if scores.dtype.kind not in "fiub":
+        raise ValueError(f"scores are no real numbers but {scores.dtype}")
     if scores.shape != (len(query_ids), len(gallery_ids)):
         raise ValueError(f"scores {scores.shape} do not fit {len(query_ids)} query and {len(gallery_ids)} gallery ids")
     if not scores.size:

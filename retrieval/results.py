@@ -83,6 +83,9 @@ class Results:
                 f"{retrieval.undescribed} of {len(retrieval.records)} gallery images have no caption: "
                 "they are scored without MSM"
             )
+        without, both = (row.figures["R1"] for row in (self.rows[1], self.rows[3]))
+        if self.k and both < without:
+            found.append(f"matching lowers R1 here, from {without:.2f} to {both:.2f}: this model is better without it")
         if not self.weight:
             found.append("rewrites have weight 0: with MSM means without")
         if not self.k:

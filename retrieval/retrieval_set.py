@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from filecmp import cmp
 from pathlib import Path
 from typing import Literal
 
@@ -81,10 +83,12 @@ def with_distractors(
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not files:
         raise UserError(f"--distractors: {folder} holds no image" if folder.is_dir() else f"--distractors: no {folder}")
-    own = {record.path.resolve() for record in known}
-    if shared := [path for path in files if path.resolve() in own]:
+    sizes = defaultdict(list)
+    for record in known:
+        sizes[record.path.stat().st_size].append(record.path)
+    if shared := [path for path in files if any(cmp(path, own, shallow=False) for own in sizes[path.stat().st_size])]:
         raise UserError(
-            f"--distractors: {len(shared)} photographs of {folder} are of the data set itself, the first {shared[0]}: "
+            f"--distractors: {len(shared)} photographs of {folder} are the data set's own, the first {shared[0]}: "
             "name a folder of other people"
         )
     texts = read_train_captions(captions) if captions else {}

@@ -132,7 +132,7 @@ def test_anybodys_scores_are_judged(tmp_path: Path, capsys: pytest.CaptureFixtur
     np.savez(tmp_path / "bad.npz", scores=scores)
     with pytest.raises(UserError, match=r"bad\.npz has no query_ids and no gallery_ids"):
         main([str(tmp_path / "bad.npz")])
-    with pytest.raises(UserError, match=r"none\.npz cannot be read"):
+    with pytest.raises(UserError, match=r"none\.npz is missing"):
         main([str(tmp_path / "none.npz")])
     np.save(tmp_path / "one.npy", scores)
     with pytest.raises(UserError, match=r"one\.npy is one array: it should be an \.npz file"):
@@ -147,6 +147,8 @@ def test_anybodys_scores_are_judged(tmp_path: Path, capsys: pytest.CaptureFixtur
     [
         (np.zeros((2, 3)), [1, 2], [1, 2], "do not fit 2 query and 2 gallery ids"),
         (np.zeros((0, 3)), [], [1, 2, 3], "nothing to rank"),
+        (np.zeros((2, 2)), [[1], [2]], [1, 2], "one id for each"),
+        (np.array([["a"]]), [1], [1], "scores are no real numbers"),
         (np.zeros((1, 0)), [1], [], "nothing to rank"),
         (np.array([[0.0, 1.0], [0.0, np.nan]]), [1, 2], [1, 2], "NaN, first for query 1"),
     ],

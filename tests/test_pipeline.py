@@ -79,6 +79,15 @@ def test_one_command_goes_from_pictures_to_the_report_and_a_second_time_changes_
     assert other.stderr.strip().splitlines()[-1].startswith(f"error: {run} holds a run with other settings (train.lr")
 
 
+def test_what_is_wrong_ends_the_one_command_as_its_scripts_end(tmp_path: Path) -> None:
+    """One line, and exit status 2."""
+    command = ["bash", str(REPOSITORY / "train.bash"), "configs/none.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0
+    assert "none.yaml" in done.stderr
+
+
 def started(script: str, *arguments: str) -> subprocess.Popen[str]:
     """A script of ours in a process group of its own, as a terminal starts it."""
     return subprocess.Popen(

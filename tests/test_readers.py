@@ -147,6 +147,7 @@ def test_a_folder_of_photographs_is_read_by_its_splits(tmp_path: Path) -> None:
         ('{"test/gone.png": "A man."}', "captions.json names test/gone.png, which is not there (1 such)"),
         ('{"test/a.png": 3}', "captions.json: test/a.png should have a sentence, a list of sentences, or an object"),
         ('{"test/a.png": [3]}', "captions.json: test/a.png should have a sentence"),
+        ('{"test/a.png": {"caption": ["A man."]}}', "captions.json: test/a.png has the field 'caption'"),
         ('{"test/a.png": {"id": "x"}}', "captions.json: the id of test/a.png should be a whole number"),
     ],
 )

@@ -61,6 +61,16 @@ def test_everything_is_written_and_agrees(run: Path, capsys: pytest.CaptureFixtu
     assert {(cell["weight"], cell["k"]) for cell in found["sweep"]} >= {(1.0, 0), (0.7, 2), (0.0, 2)}
 
 
+def test_another_epochs_weights_have_a_folder_of_their_own(run: Path) -> None:
+    """Nobody chose the last epoch, and the run's figures are those of its best."""
+    before = metrics_of(run)
+    assert before["chosen_on"] == "val"
+    test_script.main([str(run), "--checkpoint", str(run / "last.pth")])
+    assert metrics(run) == before
+    assert metrics(run / "last")["chosen_on"] == "not known"
+    assert metrics(run / "last")["checkpoint"].endswith("last.pth")
+
+
 def test_the_whole_ablation(run: Path) -> None:
     """Every weight with every k that the gallery has images for, and the same figures where they were there before."""
     before, found = metrics_of(run), metrics_of(run, "--ablation")

@@ -62,7 +62,7 @@ def read_json(path: Path) -> Any:
         UserError: the file is missing, unreadable or not JSON; the message says where it breaks.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except OSError as error:

@@ -19,6 +19,8 @@ def read_npz(path: Path, names: Sequence[str], *, optional: Sequence[str] = ()) 
     Raises:
         UserError: the file is missing, damaged, of another kind, or lacks one of `names`.
     """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: it should be an .npz file of {', '.join(names)}")
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):

@@ -1,0 +1,47 @@
+"""What the texts are worth without any training: the slots that a rewrite and a caption share, beside a run's figures.
+
+python -m benchmarks.texts_alone configs/demo.yaml
+
+Every slot of the template that both of them name counts 1 where it is the same, -1 where it is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from captioning.style import Slots, parse
+from configs.load import load_config
+from data.captions import query_file
+from data.readers import READERS
+from retrieval.metrics import intervals, judge_queries
+from retrieval.retrieval_set import read_retrieval_set
+from retrieval.tables import as_text
+from utils.errors import run_script
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="?", type=Path, default=Path("configs/demo.yaml"))
+    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+    given = parser.parse_args(argv)
+    config = load_config(given.config, given.overrides)
+    file = query_file(Path(config.captions.dir), config.data.name)
+    retrieval = read_retrieval_set(READERS[config.data.name](Path(config.data.root)), "test", file, root="data.root")
+    rewrites, captions = ([parse(text or "") for text in texts] for texts in (retrieval.rewrites, retrieval.captions))
+    scores = np.zeros((len(rewrites), len(captions)), np.float32)
+    for field in fields(Slots):
+        asked, seen = (np.array([getattr(one, field.name) or "" for one in side]) for side in (rewrites, captions))
+        both = (asked != "")[:, None] & (seen != "")[None]
+        scores += both * np.where(asked[:, None] == seen[None], 1, -1)
+    judged = judge_queries(scores, retrieval.query_ids, retrieval.gallery_ids)
+    print(", ".join(f"{name} {value:.1f}" for name, value in judged.figures().items()))
+    print(f"95 % intervals over people: {as_text(intervals(judged))}")
+
+
+if __name__ == "__main__":
+    run_script(main)
