@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole pipeline of one config: captions that are missing, training rounds, test, report.
 #   bash train.bash [CONFIG] [--seeds 1,2,3] [--set key=value ...]        (default: configs/demo.yaml)
-# With --seeds, one run for each, in output/<name>/seed_<N>/, and a table of mean and deviation.
+# With --seeds, one run for each, in seed_<N>/ of output/<name> or run.dir, and a table of mean and deviation.
 set -euo pipefail
 if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then sed -n '2,4s/^# *//p' "$0"; exit; fi
 config=configs/demo.yaml
@@ -24,6 +24,7 @@ if [ -z "$seeds" ]; then
     exit
 fi
 folder=output/$(basename "$config" .yaml)
+for word in "$@"; do if [ "${word#run.dir=}" != "$word" ]; then folder=${word#run.dir=}; fi; done
 runs=()
 for seed in ${seeds//,/ }; do
     runs+=("$folder/seed_$seed")

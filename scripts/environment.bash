@@ -12,7 +12,7 @@ make_environment() {
         if is_new_enough "$candidate"; then base=$candidate; break; fi
     done
     [ -n "$base" ] || complain "Python 3.11 or newer, with its venv module, is needed and was not found"
-    echo "Making .venv with $("$base" --version) from requirements.txt: about 7 GB, some minutes, once." >&2
+    echo "Making .venv with $("$base" --version) from requirements.txt: about 8 GB, some minutes, once." >&2
     rm -rf .venv
     "$base" -m venv .venv || complain "cannot make .venv (on Debian: apt install python3-venv)"
     local quiet=
