@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -98,8 +99,6 @@ def query_by_query(model: TSN, embedded: Embedded, best: Tensor) -> Tensor:
 
 def published_match(model: TSN, tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     """`TSN.match` with the padding computed, as published."""
-    from unittest import mock
-
     with mock.patch("models.attention.packs", return_value=False):
         return model.match(tokens, ids, mask)
 

@@ -23,7 +23,6 @@ PUBLISHED = {
     "rstpreid": {"train": (18505, 3701, 37010), "val": (1000, 200, 2000), "test": (1000, 200, 2000)},
 }
 
-
 NUMBERED_BY_SPLIT = {"icfg_pedes"}  # its photographs are MSMT17's, which numbers people anew in each split
 
 

@@ -82,7 +82,9 @@ def with_distractors(
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not files:
-        raise UserError(f"--distractors: {folder} holds no image" if folder.is_dir() else f"--distractors: no {folder}")
+        raise UserError(
+            f"--distractors: {folder} holds no image" if folder.is_dir() else f"--distractors: no folder {folder}"
+        )
     sizes = defaultdict(list)
     for record in known:
         sizes[record.path.stat().st_size].append(record.path)
