@@ -10,6 +10,7 @@ import utils.interrupts  # noqa: F401 - before what takes long to load
 # isort: split
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -31,15 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     options = read_options(arguments)
     config = load_config(arguments.config, arguments.overrides)
-    for_images, for_queries = services(config.captioner.model_dump(), config.run.device)
+    for_images, for_queries = services(asdict(config.captioner), config.run.device)
     captioner = CAPTIONERS[config.captioner.backend](for_images)
     rewriter = REWRITERS[config.captioner.rewriter](for_queries)
 
     every = READERS[config.data.name](Path(config.data.root))
     there = {record.split for record in every}
-    splits = [split for split in config.eval.rewritten if split in there]
-    if "val" in config.eval.rewritten and "val" not in there:
-        keys = ", ".join(f"eval.{name}" for name in config.eval.by_validation or ["select_weight"])
+    splits = [split for split in config.eval.rewritten_splits if split in there]
+    if "val" in config.eval.rewritten_splits and "val" not in there:
+        keys = ", ".join(f"eval.{name}" for name in config.eval.tuned_on_val or ["select_weight"])
         raise UserError(f"{keys}: {config.data.root} has no validation split to rewrite the queries of: set a number")
     if config.data.name == "custom" and "test" not in there:
         print(f"{config.data.root} has no test split: there is nothing to describe or rewrite")

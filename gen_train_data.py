@@ -7,6 +7,7 @@ import utils.interrupts  # noqa: F401 - before what takes long to load
 # isort: split
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from captioning.backends import CAPTIONERS, services
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     options = read_options(arguments)
     config = load_config(arguments.config, arguments.overrides)
-    service, _ = services(config.captioner.model_dump(), config.run.device)
+    service, _ = services(asdict(config.captioner), config.run.device)
     captioner = CAPTIONERS[config.captioner.backend](service)
 
     records = READERS[config.data.name](Path(config.data.root))

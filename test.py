@@ -30,11 +30,10 @@ from retrieval.results import Results, write_results
 from retrieval.retrieval_set import RetrievalSet, read_retrieval_set, with_distractors
 from retrieval.scorer import Scorer
 from retrieval.tables import text_table
-from utils import group
-from utils.device import out_of_memory_explained, pick_device
+from utils import distributed
+from utils.device import explain_out_of_memory, pick_device, pick_precision
 from utils.errors import UserError, run_script
 from utils.launch import launch, processes_to_start
-from utils.precision import pick_precision
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if processes > 1:
         return launch([sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)], processes)
     device = pick_device(tested.config.run.device)
-    with out_of_memory_explained(), group.joined(device):
+    with explain_out_of_memory(), distributed.process_group(device):
         return evaluate(tested, arguments, device)
 
 
@@ -62,7 +61,7 @@ def evaluate(tested: Tested, arguments: argparse.Namespace, device: torch.device
     cameras: list[str] = []
     if arguments.by_camera is not None:
         cameras = cameras_of([record.name for record in retrieval.records], arguments.by_camera or None)
-    validation = validation_set(tested.own) if config.eval.by_validation else None
+    validation = validation_set(tested.own) if config.eval.tuned_on_val else None
 
     tokenizer = load_tokenizer(tested.vocabulary)
     image = config.model.image_size
@@ -74,7 +73,7 @@ def evaluate(tested: Tested, arguments: argparse.Namespace, device: torch.device
     ).to(device)
 
     def matched(searched: RetrievalSet, desc: str) -> tuple[Embedded, Matcher]:
-        batch, workers, kept = config.eval.batch_size, config.train.workers, config.eval.tokens
+        batch, workers, kept = config.eval.batch_size, config.train.workers, config.eval.token_precision
         embedded = embed(model, tokenizer, searched, keep_tokens=kept, batch_size=batch, workers=workers, desc=desc)
         return embedded, Matcher(model, embedded, batch_size=batch)
 
@@ -106,7 +105,7 @@ def evaluate(tested: Tested, arguments: argparse.Namespace, device: torch.device
             rows=rows,
             cells=cells,
             validation=tried,
-            by_validation=config.eval.by_validation,
+            by_validation=config.eval.tuned_on_val,
             explainer=Explainer(scorer, retrieval, weight=weight, k=k),
             retrieval=retrieval,
             cameras=judge_by_camera(scorer, retrieval, cameras, weight=weight, k=k) if cameras else {},

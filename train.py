@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +19,7 @@ from transformers import BertTokenizer
 
 from captioning.paraphrase import paraphrase_some, texts_to_learn_words_from
 from clustering.pseudo_labels import PseudoLabels
-from configs.identity import run_identity
-from configs.load import add_config_arguments, load_config, save_config
+from configs.load import add_config_arguments, load_config, run_identity, save_config
 from configs.schema import Config
 from data.captions import query_file, read_test_texts, train_file
 from data.images import Opener
@@ -41,12 +41,11 @@ from training.labelling import labels_of_round, tell_quality
 from training.run_folder import RunFolder, fingerprint
 from training.schedule import build_optimizer, build_scaler, derived_seed, learning_rates
 from training.training_pairs import load_training_pairs
-from utils import group
-from utils.device import out_of_memory_explained, pick_device
+from utils import distributed
+from utils.device import explain_out_of_memory, pick_device, pick_precision
 from utils.errors import UserError, run_script
-from utils.interrupts import Patient, ending_well
+from utils.interrupts import GracefulShutdown, exit_cleanly_on_sigterm
 from utils.launch import launch, processes_to_start
-from utils.precision import pick_precision
 
 WARM_UP = -1  # the round before the first clustering
 
@@ -63,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if processes > 1:
         return launch([sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)], processes)
     device = pick_device(config.run.device)
-    with ending_well(), out_of_memory_explained(), group.joined(device):
+    with exit_cleanly_on_sigterm(), explain_out_of_memory(), distributed.process_group(device):
         return train_rounds(config, device)
 
 
@@ -85,7 +84,7 @@ def train_rounds(config: Config, device: torch.device) -> int:
 
     run = RunFolder(Path(config.run.dir), identity(config, pairs, source))
     state = run.load_state()
-    if config.run.tensorboard and group.is_first():
+    if config.run.tensorboard and distributed.is_main_process():
         run.board = Board(run.path)
     paraphrase = paraphrase_some(train.paraphrase, pairs.captions) if train.paraphrase else None
     tokenizer = vocabulary(config, run, texts_to_learn_words_from(pairs.captions, paraphrase))
@@ -94,7 +93,7 @@ def train_rounds(config: Config, device: torch.device) -> int:
     def starting_model() -> TSN:
         """The weights that a round starts from: the initial ones, or the best of the round before."""
         model = initial_model(config, tokenizer)
-        return model if train.restart else run.load_round(model)
+        return model if train.reinit_each_round else run.load_round(model)
 
     def features(round_number: int) -> tuple[NDArray, NDArray | None]:
         """Fused features of the training pairs and of the source pairs, by the best model so far."""
@@ -110,20 +109,24 @@ def train_rounds(config: Config, device: torch.device) -> int:
         k=config.eval.select_k,
         weight=config.eval.select_weight,
         batch_size=config.eval.batch_size,
-        tokens=config.eval.tokens,
+        tokens=config.eval.token_precision,
         opener=opener,
     )
     best, eps = (state["memory"]["best"], state["memory"]["eps"]) if state else (NONE_YET, None)
-    first_round = state["round"] if state else (WARM_UP if train.warmup_epochs else 0)
+    first_round = state["round"] if state else (WARM_UP if train.pretrain_epochs else 0)
     for round_number in range(first_round, train.rounds):
         resumed = state if state and state["round"] == round_number else None
         if round_number == WARM_UP:
             # Who might be the same person, before there are features to cluster: those who are described alike.
-            name, epochs, lr = "warm-up", train.warmup_epochs, train.warmup_lr or train.lr
+            name, epochs, lr = "warm-up", train.pretrain_epochs, train.pretrain_lr or train.lr
             labelled = PseudoLabels(pairs.caption_groups(), eps=0.0)
         else:
             name, epochs, lr = f"round {round_number}", train.epochs, train.lr
-            options = config.cluster.model_dump(exclude={"freeze_eps", "source_name", "source_root"})
+            options = {
+                key: value
+                for key, value in asdict(config.cluster).items()
+                if key not in ("freeze_eps", "source_name", "source_root")
+            }
             if eps and config.cluster.freeze_eps:
                 options["eps"] = eps
             labelled = labels_of_round(
@@ -148,7 +151,7 @@ def train_rounds(config: Config, device: torch.device) -> int:
             round_number=round_number,
             eps=eps,
             best=best,
-            config=config.model_dump(),
+            config=config.to_dict(),
             minutes=train.save_minutes,
             resumed=resumed,
             name=config.eval.select_by,
@@ -171,9 +174,9 @@ def train_rounds(config: Config, device: torch.device) -> int:
                 first=keeper.midway.step if keeper.midway else 0,
             )
             steps = len(batches) + (keeper.midway.step if keeper.midway else 0)
-            rates = learning_rates(lr, epoch=epoch, epochs=epochs, steps=steps, ramp_steps=train.ramp_steps)
-            torch.manual_seed(seed + group.rank())
-            with Patient("stopping after this step, and saving") as patient:
+            rates = learning_rates(lr, epoch=epoch, epochs=epochs, steps=steps, warmup_steps=train.warmup_steps)
+            torch.manual_seed(seed + distributed.rank())
+            with GracefulShutdown("stopping after this step, and saving") as shutdown:
                 losses = train_epoch(
                     model,
                     tokenizer,
@@ -189,12 +192,12 @@ def train_rounds(config: Config, device: torch.device) -> int:
                     log_every=train.log_every,
                     on_step=partial(run.log, "step", round=round_number, epoch=epoch),
                     midway=keeper.midway,
-                    after_step=partial(keeper.after_step, patient),
+                    after_step=partial(keeper.after_step, shutdown),
                     names=pairs.names,
                     desc=f"{name}, epoch {epoch}",
                 )
             if losses is None:
-                return patient.leave()
+                return shutdown.exit_status()
             seconds, done = time.monotonic() - start, {"round": round_number, "epoch": epoch}
             speed = min(len(batches) * train.batch_size, len(pairs)) / seconds
             run.log("epoch", **done, lr=rates[-1], seconds=seconds, images_per_s=speed, **losses)
@@ -219,7 +222,7 @@ def vocabulary(config: Config, run: RunFolder, texts: list[str]) -> BertTokenize
         save_config(config, run.path / "config.yaml")
         build_tokenizer(config.model.vocab, texts, run.path / "vocab.txt")
 
-    group.of_first(keep)
+    distributed.run_on_main(keep)
     return build_tokenizer(config.model.vocab, texts, run.path / "vocab.txt")
 
 
@@ -283,7 +286,7 @@ def identity(config: Config, pairs: UnlabelledPairs, source: UnlabelledPairs | N
     learnt_from = {"the training pairs": pairs} | ({"the source pairs": source} if source else {})
     return (
         run_identity(config)
-        | {"processes": group.size()}
+        | {"processes": distributed.world_size()}
         | {
             # A photograph that was replaced under its name has another size, but for a rare chance.
             what: fingerprint([*of.names, *of.captions, *(str(path.stat().st_size) for path in of.paths)])

@@ -20,7 +20,7 @@ import torch
 
 from models.checkpoint import read_checkpoint
 from utils.errors import UserError, run_script
-from utils.files import read_lines
+from utils.files import read_jsonl
 
 TIMES = ("seconds", "images_per_s")  # of the log, which are never the same
 
@@ -72,7 +72,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _log(folder: Path) -> list[dict[str, Any]]:
-    lines = read_lines(folder / "log.jsonl")
+    lines = read_jsonl(folder / "log.jsonl")
     return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
 
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from captioning.lexicon import COLOUR_WORDS
 from captioning.rules import RulesRewriter, read
 from captioning.style import Slots
+from configs.load import read_yaml
 from data.readers import read_cuhk_pedes
 from utils.errors import UserError, run_script
-from utils.layers import read_yaml
 
 _SENTENCES = Path(__file__).with_name("rewriter_sentences.yaml")
 _VERDICTS = ("right", "wrong", "missing", "invented")

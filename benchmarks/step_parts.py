@@ -22,7 +22,7 @@ from models.tokenizer import MAX_TOKENS, enc_token_id, load_tokenizer, tokenize
 from models.tsn import TSN
 from training.epoch import Batch, train_epoch
 from training.schedule import build_optimizer, build_scaler
-from utils.precision import Precision
+from utils.device import Precision
 
 Kind = TypeVar("Kind", bound=TSN)
 CLOSE = 1e-4  # between the losses of the two, in float32

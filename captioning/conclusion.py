@@ -13,7 +13,7 @@ from captioning.generate import Errand
 from captioning.journal import Journal
 from captioning.options import Options, journal_file, restart_mark, restarting, shard_journals
 from utils.errors import UserError
-from utils.files import write_text, written_aside
+from utils.files import atomic_write, write_text
 
 _SHOWN = 5  # failures that are told one by one
 INCOMPLETE = 3  # exit status: all was done that could be, and something failed
@@ -30,7 +30,7 @@ def begin_restart(file: Path) -> None:
     while any(_before(path, number).exists() for path in (file, journal_file(file))):
         number += 1
     if file.is_file():
-        with written_aside(_before(file, number)) as aside:
+        with atomic_write(_before(file, number)) as aside:
             shutil.copyfile(file, aside)
     for path in (journal_file(file), *shard_journals(file)):
         if path.is_file():

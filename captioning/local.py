@@ -15,7 +15,7 @@ from captioning.manners import UNFIT_FACTOR
 from captioning.service import Service
 from captioning.style import Form, NoJsonError, image_prompt, query_prompt, read_reply
 from utils.errors import UserError
-from utils.interrupts import Patient
+from utils.interrupts import GracefulShutdown
 
 if TYPE_CHECKING:
     from captioning.local_model import LocalModel, Reply
@@ -93,11 +93,11 @@ def _answers(model: LocalModel, prompts: Iterator[Prompt | Answer], service: Ser
     """Ask batch after batch, in smaller ones once memory ran out; an answer in place of a prompt is passed on."""
     size, unfit = service.batch_size, 0
     numbered = enumerate(prompts)
-    with Patient("stopping: the batch at work is waited for and saved; Ctrl-C again drops it") as patient:
-        while not patient.stopping and (chunk := list(islice(numbered, size))):
+    with GracefulShutdown("stopping: the batch at work is waited for and saved; Ctrl-C again drops it") as shutdown:
+        while not shutdown.requested and (chunk := list(islice(numbered, size))):
             yield from ((position, prompt) for position, prompt in chunk if isinstance(prompt, Answer))
             batch = [(position, prompt) for position, prompt in chunk if isinstance(prompt, Prompt)]
-            while batch and not patient.stopping:
+            while batch and not shutdown.requested:
                 part = batch[:size]
                 start = time.perf_counter()
                 replies = model.reply([prompt for _, prompt in part], service.max_tokens)
@@ -116,7 +116,7 @@ def _answers(model: LocalModel, prompts: Iterator[Prompt | Answer], service: Ser
                         f"{answer.said!r}, the problem is: {answer.problem}"
                     )
                 del batch[: len(part)]
-    if patient.stopping:
+    if shutdown.requested:
         raise KeyboardInterrupt
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from utils.errors import UserError
-from utils.interrupts import Patient
+from utils.interrupts import GracefulShutdown
 
 Client = TypeVar("Client")
 
@@ -37,8 +37,8 @@ class HaltedError(Exception):
 class Halt:
     """Says whether questions may still be asked: not after Ctrl-C, and not when it is known to be pointless."""
 
-    def __init__(self, patient: Patient) -> None:
-        self._patient, self._called = patient, False
+    def __init__(self, shutdown: GracefulShutdown) -> None:
+        self._shutdown, self._called = shutdown, False
 
     def call(self) -> None:
         """Let nobody ask any more."""
@@ -47,7 +47,7 @@ class Halt:
     @property
     def interrupted(self) -> bool:
         """Whether it was Ctrl-C."""
-        return self._patient.stopping is not None
+        return self._shutdown.requested is not None
 
     def check(self) -> None:
         """Go on, or raise `HaltedError`."""

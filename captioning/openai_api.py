@@ -20,7 +20,7 @@ from captioning.service import Service
 from captioning.style import Form, image_prompt, query_prompt
 from data.images import BrokenImageError
 from utils.errors import UserError
-from utils.interrupts import Patient
+from utils.interrupts import GracefulShutdown
 
 Item = TypeVar("Item")
 
@@ -76,8 +76,8 @@ class OpenAIRewriter:
 
 def _converse(service: Service, items: Sequence[Item], ask: Callable[[Chat, Item], Awaitable[Answer]]) -> Arriving:
     """Ask one question first, which finds out about key, model and schema; then many at once."""
-    with asyncio.Runner() as runner, Patient(_NOTICE) as patient:
-        halt = Halt(patient)
+    with asyncio.Runner() as runner, GracefulShutdown(_NOTICE) as shutdown:
+        halt = Halt(shutdown)
 
         async def start() -> Chat:
             return Chat(service, halt)

@@ -19,7 +19,7 @@ from captioning.silhouette import HEIGHT, WIDTH
 from captioning.style import Slots, render, with_article
 from data.images import BrokenImageError, open_image
 from utils.errors import UserError
-from utils.interrupts import end_with_parent, left_to_parent
+from utils.interrupts import exit_with_parent, ignore_sigint_in_children
 
 _CHUNK = 32  # images that one task of a worker describes
 _LIKE_SKIN = frozenset({"beige", "brown", "orange", "pink", "yellow"})  # cloth that may be taken for bare arms
@@ -46,9 +46,9 @@ class PaletteCaptioner:
 
     def _side_by_side(self, images: Sequence[Path]) -> Arriving:
         context = multiprocessing.get_context("forkserver")  # this process may hold threads, which forking breaks
-        pool = ProcessPoolExecutor(self.workers, context, initializer=end_with_parent)
+        pool = ProcessPoolExecutor(self.workers, context, initializer=exit_with_parent)
         try:
-            with left_to_parent():
+            with ignore_sigint_in_children():
                 tasks = {
                     pool.submit(_describe_all, images[start : start + _CHUNK]): start
                     for start in range(0, len(images), _CHUNK)

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from clustering.feature_files import read_features, read_ids
 from clustering.quality import label_quality
 from clustering.together import assign_together
-from utils import group
+from utils import distributed
 from utils.device import pick_device
 from utils.errors import UserError, run_script
-from utils.files import write_text, written_aside
+from utils.files import atomic_write, write_text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{given.ids} has {len(ids)} ids, {given.features} has {len(features)} rows: they must agree")
     start = time.monotonic()
     device = device_of(given.device)
-    with group.joined(device):
+    with distributed.process_group(device):
         found = assign_together(
             features,
             k1=given.k1,
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             knn=given.knn,
             device=device,
         )
-        if not group.is_first():
+        if not distributed.is_main_process():
             return
     seconds = time.monotonic() - start
     print(f"{len(features)} x {features.shape[1]} {features.dtype} features, eps {found.eps:.4f}, {seconds:.1f} s")
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--k1", type=int, default=20, help="neighbours that may be reciprocal (default: %(default)s)")
     made.add_argument("--k2", type=int, default=6, help="neighbourhoods averaged (default: %(default)s)")
     made.add_argument(
-        "--eps", default="clearest", help="radius: a number, auto (as published) or clearest (default: %(default)s)"
+        "--eps", default="silhouette", help="radius: a number, auto (as published) or clearest (default: %(default)s)"
     )
     made.add_argument("--min-samples", type=int, default=4, help="points of a core's ball (default: %(default)s)")
     made.add_argument("--metric", default="precomputed", help="precomputed or rows (default: %(default)s)")
@@ -103,7 +103,7 @@ def write_labels(path: Path, labels: NDArray[np.int64]) -> None:
     if path.suffix == ".txt":
         write_text(path, "".join(f"{label}\n" for label in labels))
         return
-    with written_aside(path) as aside, aside.open("wb") as file:
+    with atomic_write(path) as aside, aside.open("wb") as file:
         np.save(file, labels)
 
 

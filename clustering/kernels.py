@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.compiled import compiled
+from utils.jit import cached_njit
 
 _GROUP = 64  # cells that are looked at together first
 _DIGITS = 1e12  # means over k2 points make distances such as 1/2 common: rounding must not decide who is within eps
@@ -13,7 +13,7 @@ _DIGITS = 1e12  # means over k2 points make distances such as 1/2 common: roundi
 _FREE = {"reassoc", "contract", "nsz", "nnan"}
 
 
-@compiled(fastmath=_FREE)
+@cached_njit(fastmath=_FREE)
 def squared_distance(one: NDArray, other: NDArray) -> float:
     """Squared Euclidean distance of two points [D], summed in float64."""
     total = 0.0
@@ -23,14 +23,14 @@ def squared_distance(one: NDArray, other: NDArray) -> float:
     return total
 
 
-@compiled()
+@cached_njit()
 def pair_distances(points: NDArray, rows: NDArray, columns: NDArray, result: NDArray) -> None:
     """Squared distances [M] of the pairs of points [N, D] that `rows` and `columns` [M] name, into `result`."""
     for pair in range(rows.shape[0]):
         result[pair] = squared_distance(points[rows[pair]], points[columns[pair]])
 
 
-@compiled(fastmath=_FREE)
+@cached_njit(fastmath=_FREE)
 def scan(
     cells: NDArray,
     first_row: int,
@@ -84,7 +84,7 @@ def scan(
             far = np.float32(farthest[row] - off - 4 * rest[point] * most_rest)
 
 
-@compiled()
+@cached_njit()
 def _insert(nearest: NDArray, distance: NDArray, point: int, squared: float, order: NDArray) -> None:
     """Put a point where it belongs among the nearest [k], unless it is farther than all of them."""
     place, last = nearest.shape[0], nearest.shape[0] - 1
@@ -99,7 +99,7 @@ def _insert(nearest: NDArray, distance: NDArray, point: int, squared: float, ord
         nearest[place], distance[place] = point, squared
 
 
-@compiled()
+@cached_njit()
 def overlaps(
     start: int,
     stop: int,

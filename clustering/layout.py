@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from utils import group
+from utils import distributed
 
 TILE = 1024  # points that are compared with a block of others at once
 _ROWS = 2**14  # points that are turned at once
@@ -57,7 +57,7 @@ class Points:
         given = torch.from_numpy(np.ascontiguousarray(features, dtype=kind)).to(device)
         turned = _turned(given)
         # Processes that share the points must agree on it, however their machines round.
-        order = group.from_first(_near_together(turned[:, :_AXES].cpu().numpy())).to(device)
+        order = distributed.broadcast(_near_together(turned[:, :_AXES].cpu().numpy())).to(device)
         turned = turned[order]
         norms = _square(turned)
         size = turned.shape[1]

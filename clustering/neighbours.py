@@ -15,7 +15,7 @@ from clustering.device_search import measured, nearest_and_farthest_on_device
 from clustering.inverted import FROM, approximate_neighbours
 from clustering.layout import Points
 from clustering.search import nearest_and_farthest
-from utils import group
+from utils import distributed
 from utils.errors import UserError
 
 Method = Literal["exact", "ivf"]
@@ -88,9 +88,9 @@ def find_neighbours(
         points = Points.of(features, device or default_device(), k=k)
         exact = nearest_and_farthest if points.given.device.type == "cpu" else nearest_and_farthest_on_device
         search = approximate_neighbours if method == "ivf" and len(features) >= FROM else exact
-        mine = group.share(len(features))
+        mine = distributed.shard(len(features))
         found = search(points, k, mine.start, mine.stop)
-    nearest, farthest = (_in_given_order(group.in_order(part, len(features)), points) for part in found)
+    nearest, farthest = (_in_given_order(distributed.gather_shards(part, len(features)), points) for part in found)
     return Neighbours(nearest, farthest, points.given)
 
 

@@ -13,7 +13,7 @@ from clustering.density import cluster_precomputed, cluster_rows
 from clustering.jaccard import upper_jaccard
 from clustering.neighbours import Method
 from clustering.quality import silhouette
-from clustering.radius import automatic_eps, clearest_eps
+from clustering.radius import automatic_eps, silhouette_eps
 from clustering.source import add_source, source_offsets
 from utils.errors import UserError
 
@@ -50,7 +50,7 @@ def assign_pseudo_labels(
     source_weight: float = 0.0,
     k1: int = 20,
     k2: int = 6,
-    eps: float | Literal["auto", "clearest"] = "auto",
+    eps: float | Literal["auto", "silhouette"] = "auto",
     min_samples: int = 4,
     metric: Literal["precomputed", "rows"] = "precomputed",
     knn: Method = "exact",
@@ -61,8 +61,8 @@ def assign_pseudo_labels(
     Args:
         features: [N, D].
         source, source_weight, k1, k2: as in `jaccard_distance`.
-        eps: radius; "auto" for the mean of the smallest 1 % of all distances (as published); or "clearest" for that of
-            0.2, 0.25, ... 0.8 whose clusters have the highest silhouette, as in `clearest_eps`.
+        eps: radius; "auto" for the mean of the smallest 1 % of all distances (as published); or "silhouette" for the
+            one of 0.2, 0.25, ... 0.8 with the highest silhouette, as in `silhouette_eps`.
         min_samples: points within eps, itself included, that make a point a core point.
         metric: "precomputed" takes eps as a Jaccard distance, which is what the field means; "rows" as the
             Euclidean distance between two rows of the distance matrix, which is what the release computes.
@@ -87,8 +87,8 @@ def assign_pseudo_labels(
         near = add_source(pairs, offsets, weight, _beyond(radius))
         return cluster_precomputed(near, eps=radius, min_samples=min_samples)
 
-    if eps == "clearest":
-        eps, labels = clearest_eps(pairs, labels_at)
+    if eps == "silhouette":
+        eps, labels = silhouette_eps(pairs, labels_at)
     else:
         if eps == "auto":
             eps = automatic_eps(add_source(pairs, offsets, weight, 0.0), offsets=offsets, weight=weight)
@@ -117,12 +117,12 @@ def check_options(
     """
     if k1 < 1 or k2 < 1:
         raise UserError(f"k1 and k2 must be at least 1, not {k1} and {k2}")
-    if eps not in ("auto", "clearest") and not (isinstance(eps, float | int) and 0 < eps < np.inf):
-        raise UserError(f"eps must be positive, 'auto' or 'clearest', not {eps}")
+    if eps not in ("auto", "silhouette") and not (isinstance(eps, float | int) and 0 < eps < np.inf):
+        raise UserError(f"eps must be positive, 'auto' or 'silhouette', not {eps}")
     if metric not in ("precomputed", "rows"):
         raise UserError(f"metric must be 'precomputed' or 'rows', not {metric!r}")
-    if eps == "clearest" and metric == "rows":
-        raise UserError("eps 'clearest' is a Jaccard distance: it needs the metric 'precomputed'")
+    if eps == "silhouette" and metric == "rows":
+        raise UserError("eps 'silhouette' is a Jaccard distance: it needs the metric 'precomputed'")
     if min_samples < 1:
         raise UserError(f"min_samples must be at least 1, not {min_samples}")
     if source_weight and not 0 <= source_weight < 1:

@@ -96,7 +96,7 @@ def _smallest_sum(
     return total - (counted - wanted) * high
 
 
-def clearest_eps(
+def silhouette_eps(
     pairs: sparse.csr_matrix, labels_at: Callable[[float], NDArray[np.int64]], *, sample: int = _SAMPLE
 ) -> tuple[float, NDArray[np.int64]]:
     """The radius of `RADII` whose clusters have the highest mean silhouette, and its labels [N], by no person ids.

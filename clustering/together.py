@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clustering.jaccard import neighbours_wanted
 from clustering.neighbours import Method, as_features, find_neighbours
 from clustering.pseudo_labels import PseudoLabels, assign_pseudo_labels, check_options
-from utils import group
+from utils import distributed
 
 
 def assign_together(
@@ -22,7 +22,7 @@ def assign_together(
     Each process searches for the neighbours of its share of the points. The first does the rest, and tells the others:
     what machines round differently must not make them disagree about who is who.
     """
-    if group.size() == 1:
+    if distributed.world_size() == 1:
         return assign_pseudo_labels(features, k1=k1, k2=k2, knn=knn, device=device, **others)
     # What is refused must be refused by all, before one of them waits for another.
     check_options(k1=k1, k2=k2, knn=knn, **others)
@@ -32,7 +32,7 @@ def assign_together(
         found = assign_pseudo_labels(features, k1=k1, k2=k2, knn=knn, device=device, **others)
         return {"labels": found.labels.tolist(), "eps": found.eps, "silhouette": found.silhouette}
 
-    if not group.is_first() and len(features):
+    if not distributed.is_main_process() and len(features):
         find_neighbours(features, neighbours_wanted(len(features), k1, k2), method=knn, device=device)
-    told = group.of_first(first)
+    told = distributed.run_on_main(first)
     return PseudoLabels(np.array(told["labels"], np.int64), told["eps"], told["silhouette"])

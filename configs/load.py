@@ -1,21 +1,46 @@
-"""From a config file and overrides to a checked, typed config."""
+"""Load a config: YAML files and command-line overrides laid over one another, checked against the schema."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import ValidationError
 
-from configs.schema import TEXT_KEYS, Config
+from configs.schema import SECTIONS, TEXT_KEYS, Config
 from utils.errors import UserError
 from utils.files import write_text
-from utils.layers import Tree, overlay, parse_override, read_yaml
+from utils.logs import log
 
 FOLDER = Path(__file__).parent
+
+# Keys and values of version 0.1: still read in this version, with a warning that names the new one.
+RENAMED_KEYS = {
+    "train.warmup_epochs": "train.pretrain_epochs",
+    "train.warmup_lr": "train.pretrain_lr",
+    "train.ramp_steps": "train.warmup_steps",
+    "train.restart": "train.reinit_each_round",
+    "eval.tokens": "eval.token_precision",
+}
+RENAMED_VALUES = {("cluster.eps", "clearest"): "silhouette"}
+
+# Options that change how fast a run is or what it shows, but never its weights.
+_NOT_IN_IDENTITY = {
+    "model.checkpointed_blocks",
+    "model.offload",
+    "cluster.source_root",
+    "train.workers",
+    "train.cache",
+    "train.log_every",
+    "train.save_minutes",
+}
+
+Tree = dict[str, Any]
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -25,12 +50,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         UserError: one line that names the file or key, what is wrong, and what is known or allowed.
     """
     base = read_yaml(FOLDER / "base.yaml")
-    given = [(f"--set {text}", parse_override(text, texts=TEXT_KEYS)) for text in overrides]
-    layers = [(str(path), read_yaml(path)), *given]
-    named = base
+    layers = [(str(path), read_yaml(path))]
+    layers += [(f"--set {text}", parse_override(text, texts=TEXT_KEYS)) for text in overrides]
+    layers = [(origin, _rename_old_keys(layer, origin)) for origin, layer in layers]
+    without_preset = base
     for origin, layer in layers:
-        named = overlay(named, layer, origin=origin)
-    preset = FOLDER / "presets" / f"{named['model']['preset']}.yaml"
+        without_preset = overlay(without_preset, layer, origin=origin)
+    preset = FOLDER / "presets" / f"{without_preset['model']['preset']}.yaml"
     tree = overlay(base, read_yaml(preset), origin=str(preset)) if preset.is_file() else base
     for origin, layer in layers:
         tree = overlay(tree, layer, origin=origin)
@@ -40,29 +66,51 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def check_config(tree: Tree) -> Config:
-    """Check types and ranges; raises a `UserError` of one line for the first key that is wrong."""
+    """Check types and ranges.
+
+    Raises:
+        UserError: one line for the first key that is wrong.
+    """
+    return Config(**{section: _check_section(section, group, tree[section]) for section, group in SECTIONS.items()})
+
+
+def _check_section(section: str, group: type, values: Tree) -> Any:
     try:
-        return Config.model_validate(tree)
+        return group(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"][:2])
-        value: Any = tree
-        for part in first["loc"][:2]:
-            value = value[part] if isinstance(value, dict) and part in value else None
-        wanted = " or ".join(
-            dict.fromkeys(_wanted(item["msg"]) for item in error.errors() if item["loc"][:2] == first["loc"][:2])
-        )
-        raise UserError(f"{key}={value!r} is not possible: it should be {wanted}") from None
+        key = error.errors()[0]["loc"][0]
+        expected = dict.fromkeys(_expected(item["msg"]) for item in error.errors() if item["loc"][0] == key)
+        raise UserError(
+            f"{section}.{key}={values.get(str(key))!r} is not possible: it should be {' or '.join(expected)}"
+        ) from None
 
 
-def save_config(config: Config, path: Path) -> None:
-    """Write a resolved config, whole or not at all."""
-    write_text(path, config_text(config))
+def _expected(message: str) -> str:
+    """Turn pydantic's "Input should be a valid integer" into "integer"."""
+    message = message.removeprefix("List should ").replace(" after validation", "")
+    message = message.removeprefix("String should ").replace(
+        "match pattern '^(auto|cpu|cuda(:\\d+)?)$'", "auto, cpu, cuda or cuda:N"
+    )
+    message = message.removeprefix("Input should be ").removeprefix("a valid ")
+    return message[0].lower() + message[1:]
 
 
 def config_text(config: Config) -> str:
     """A resolved config as YAML."""
-    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write a resolved config atomically."""
+    write_text(path, config_text(config))
+
+
+def run_identity(config: Config) -> dict[str, Any]:
+    """Every option that the trained weights depend on, {"section.key": value}: a run resumes only where all agree."""
+    selection = ("select", "select_by", "select_k", "select_weight", "held_out")
+    sections = {name: values for name, values in config.to_dict().items() if name in ("model", "cluster", "train")}
+    sections["eval"] = {key: value for key, value in config.to_dict()["eval"].items() if key in selection}
+    return {name: value for name, value in flatten(sections).items() if name not in _NOT_IN_IDENTITY}
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = "configs/demo.yaml") -> None:
@@ -77,14 +125,118 @@ def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = 
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="set keys of the config, e.g. --set train.epochs=5 data.root=datasets/CUHK-PEDES",
+        help="override config keys, e.g. --set train.epochs=5 data.root=datasets/CUHK-PEDES",
     )
 
 
-def _wanted(message: str) -> str:
-    message = message.removeprefix("List should ").replace(" after validation", "")
-    message = message.removeprefix("String should ").replace(
-        "match pattern '^(auto|cpu|cuda(:\\d+)?)$'", "auto, cpu, cuda or cuda:N"
-    )
-    message = message.removeprefix("Input should be ").removeprefix("a valid ")
-    return message[0].lower() + message[1:]
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers (PyYAML reads 1e-5 as a string), and dates as text."""
+
+    yaml_implicit_resolvers: ClassVar[dict] = {
+        first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"), list("-+.0123456789")
+)
+
+
+def read_yaml(path: Path) -> Tree:
+    """Read a YAML file of nested sections.
+
+    Raises:
+        UserError: it is missing, not valid YAML, or not a mapping.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        near = get_close_matches(path.name, [other.name for other in path.parent.glob("*.yaml")], n=1)
+        hint = f": did you mean {path.parent / near[0]}?" if near else ""
+        raise UserError(f"no such config: {path}{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read config {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if tree is not None and not isinstance(tree, dict):
+        raise UserError(f"config {path} is not a mapping of sections to keys")
+    return tree or {}
+
+
+def parse_override(text: str, *, texts: Collection[str] = ()) -> Tree:
+    """Parse `section.key=value`, with the value read as YAML, into a nested mapping.
+
+    The value of a key in `texts` is taken literally ("photos #1", "2026-11-24"), unless it is null or quoted.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UserError(f"--set {text}: expected section.key=value")
+    tree: Any = value
+    if name.strip() not in texts or value.strip() in ("", "null", "~") or value.lstrip()[0] in "'\"":
+        try:
+            tree = yaml.load(value, Loader=_Loader)
+        except yaml.YAMLError:
+            raise UserError(f"--set {text}: the value is not valid YAML") from None
+    for part in reversed(name.strip().split(".")):
+        tree = {part: tree}
+    return tree
+
+
+def overlay(tree: Tree, above: Tree, *, origin: str, prefix: str = "") -> Tree:
+    """Lay `above` over `tree`, key by key; every key must exist in `tree`.
+
+    Raises:
+        UserError: an unknown key; the message names it, where it came from, and the nearest known one.
+    """
+    merged = dict(tree)
+    for key, value in above.items():
+        name = f"{prefix}{key}"
+        if key not in tree:
+            unknown = next(iter(flatten(value, f"{name}."))) if isinstance(value, dict) and value else name
+            raise UserError(f"unknown key {unknown} in {origin}: {_nearest(unknown, list(flatten(tree, prefix)))}")
+        if isinstance(tree[key], dict):
+            if not isinstance(value, dict):
+                some = ", ".join(list(flatten(tree[key], name + "."))[:8])
+                raise UserError(f"{name} in {origin} is a section: set one of {some}, ...")
+            merged[key] = overlay(tree[key], value, origin=origin, prefix=f"{name}.")
+        else:
+            merged[key] = value
+    return merged
+
+
+def flatten(tree: Tree, prefix: str = "") -> dict[str, Any]:
+    """Nested sections -> {"section.key": value}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _rename_old_keys(tree: Tree, origin: str) -> Tree:
+    """Replace keys and values of the version before by their new names, with a warning for each."""
+    renamed = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in tree.items()}
+    for old, new in RENAMED_KEYS.items():
+        section, key = old.split(".")
+        if isinstance(renamed.get(section), dict) and key in renamed[section]:
+            log.warning(f"{origin}: {old} is now called {new}; the old name will be refused by the next version")
+            renamed[section][new.partition(".")[2]] = renamed[section].pop(key)
+    for (name, old), new in RENAMED_VALUES.items():
+        section, key = name.split(".")
+        if isinstance(renamed.get(section), dict) and renamed[section].get(key) == old:
+            log.warning(f"{origin}: {name}={old} is now called {new}; the old name will be refused by the next version")
+            renamed[section][key] = new
+    return renamed
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """The known key that, or a word of which, is spelled most like `name`."""
+    spelled: dict[str, str] = {}
+    for key in known:
+        own = key.rpartition(".")[2]
+        for word in (own, *own.split("_")):
+            spelled.setdefault(word, key)
+    spelled |= {key.rpartition(".")[2]: key for key in known}
+    near = [spelled[word] for word in get_close_matches(name.rpartition(".")[2], spelled, n=1)]
+    near = near or get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"

@@ -1,35 +1,44 @@
-"""What each key may hold. Defaults stand in base.yaml alone, so that a key missing there is an error here."""
+"""The schema of a config: each section is the option group of the stage that it configures.
+
+Defaults are in base.yaml alone, so a key that is missing there is an error.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Price = Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=2, max_length=2)]
-DataName = Literal["cuhk_pedes", "icfg_pedes", "rstpreid", "custom", "demo"]
+from clustering.options import ClusterOptions
+from data.records import DataName
+from models.options import ModelOptions
+from retrieval.options import EvaluationOptions
+from training.options import RunOptions, TrainingOptions
+from utils.options import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, options
 
-
-class Section(BaseModel):
-    """Unknown keys and values of another type are errors; nothing is converted but whole numbers to floats."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+Price = Annotated[list[NonNegativeFloat], Field(min_length=2, max_length=2)]
 
 
-class Data(Section):
+@options
+class DataOptions:
+    """Which data set, and where it is."""
+
     name: DataName
     root: str
 
 
-class Captions(Section):
+@options
+class CaptionsOptions:
+    """Where the caption files are."""
+
     dir: str
 
 
-class Captioner(Section):
+@options
+class CaptionerOptions:
+    """Which models describe images and rewrite queries; `configs/base.yaml` explains each key."""
+
     backend: Literal["palette", "openai", "local"]
     rewriter: Literal["rules", "openai", "local"]
     base_url: str | list[str] | None
@@ -39,118 +48,42 @@ class Captioner(Section):
     rewriter_model: str | None
     rewriter_api_key_env: str | None
     format: Literal["auto", "json", "text"]
-    concurrency: Count
-    requests_per_minute: Positive | None
-    timeout: Positive
-    retries: Whole
-    stop_after: Count
-    max_tokens: Count
-    max_pixels: Count
-    batch_size: Count
+    concurrency: PositiveInt
+    requests_per_minute: PositiveFloat | None
+    timeout: PositiveFloat
+    retries: NonNegativeInt
+    stop_after: PositiveInt
+    max_tokens: PositiveInt
+    max_pixels: PositiveInt
+    batch_size: PositiveInt
     price: Price | None
     rewriter_price: Price | None
 
 
-class Model(Section):
-    preset: Literal["tiny", "base", "large"]
-    init: str | None
-    vocab: str | None
-    image_size: Annotated[list[Count], Field(min_length=2, max_length=2)] | None
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    fuse_padding: bool
-    checkpointed_blocks: Whole
-    offload: bool
-
-
-class Cluster(Section):
-    k1: Count
-    k2: Count
-    eps: Positive | Literal["auto", "clearest"]
-    freeze_eps: bool
-    min_samples: Count
-    metric: Literal["precomputed", "rows"]
-    knn: Literal["exact", "ivf"]
-    degenerate: Literal["stop", "adjust"]
-    source_name: DataName | None
-    source_root: str | None
-    source_weight: Annotated[float, Field(ge=0, lt=1)]
-
-
-class Train(Section):
-    rounds: Count
-    epochs: Count
-    warmup_epochs: Whole
-    restart: bool
-    batch_size: Annotated[int, Field(ge=2)]
-    images_per_identity: Annotated[int, Field(ge=2)] | None
-    accumulate: Count
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
-    compile: bool
-    lr: Positive
-    warmup_lr: Positive | None
-    ramp_steps: Whole
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    beta2: Annotated[float, Field(gt=0, lt=1)]
-    negatives: Literal["hardest", "sampled"]
-    paraphrase: Share
-    augment: Literal["published", "light"]
-    clip_norm: Positive | None
-    workers: Whole
-    cache: Literal["memory", "mapped"] | bool
-    log_every: Count
-    patience: Count | None
-    save_minutes: Positive
-    seed: Whole
-
-
-class Eval(Section):
-    select: Literal["val", "test", "last", "held_out"]
-    held_out: Annotated[float, Field(gt=0, lt=1)]
-    select_by: Literal["R1", "mAP"]
-    select_k: Whole
-    select_weight: Share
-    msm_weight: Share | Literal["val"]
-    k_test: Whole | Literal["val"]
-    tokens: Literal["half", "full"]
-    batch_size: Count
-    examples: Whole
-
-    @property
-    def by_validation(self) -> list[str]:
-        """What is chosen on the validation split: the weight of rewrites, the number of matched images."""
-        return [name for name in ("msm_weight", "k_test") if getattr(self, name) == "val"]
-
-    @property
-    def rewritten(self) -> list[Literal["val", "test"]]:
-        """The splits whose queries are rewritten."""
-        needed = bool(self.by_validation) or (self.select == "val" and self.select_weight > 0)
-        return ["test", "val"] if needed else ["test"]
-
-
-class Run(Section):
-    dir: str
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-    processes: Count | None
-    tensorboard: bool
-
-
-class Config(Section):
+@dataclass(frozen=True)
+class Config:
     """A resolved config: every key of base.yaml, checked."""
 
-    data: Data
-    captions: Captions
-    captioner: Captioner
-    model: Model
-    cluster: Cluster
-    train: Train
-    eval: Eval
-    run: Run
+    data: DataOptions
+    captions: CaptionsOptions
+    captioner: CaptionerOptions
+    model: ModelOptions
+    cluster: ClusterOptions
+    train: TrainingOptions
+    eval: EvaluationOptions
+    run: RunOptions
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested values, as YAML writes them."""
+        return asdict(self)
 
 
+SECTIONS: dict[str, type] = get_type_hints(Config)
+
+# Keys whose value may be any text, such as paths.
 TEXT_KEYS = frozenset(
     f"{section}.{key}"
-    for section, of in Config.model_fields.items()
-    for key, field in getattr(of.annotation, "model_fields", {}).items()
-    if str in (field.annotation, *get_args(field.annotation))
+    for section, group in SECTIONS.items()
+    for key, kind in get_type_hints(group).items()
+    if str in (kind, *get_args(kind))
 )
-"""Keys that hold any text, such as paths."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configs.load import add_config_arguments, load_config
@@ -117,6 +117,5 @@ def choose(arguments: argparse.Namespace) -> Tested:
     if not arguments.on:
         return Tested(own, own, checkpoint, folder, figures, None)
     other = load_config(arguments.on)
-    parts = {"data": other.data, "captions": other.captions, "captioner": other.captioner}
-    config = own.model_copy(update=parts)
+    config = replace(own, data=other.data, captions=other.captions, captioner=other.captioner)
     return Tested(config, own, checkpoint, folder, figures / f"on_{arguments.on.stem}", own.data.name)

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(flush=True)
     findings = compare_counts(name, found) + check_splits(name, records) + check_files(records)
     findings += training_texts(train_file(folder, name), records)
-    for split in config.eval.rewritten:
+    for split in config.eval.rewritten_splits:
         own = [record for record in records if record.split == split]
         findings += check_judged(own, split, optional=name == "custom" and split == "test")
         findings += query_texts(query_file(folder, name, split), own, split)

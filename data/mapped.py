@@ -15,8 +15,8 @@ from PIL import Image
 from data.cache import ImageCache
 from data.images import Opener, open_image
 from data.transforms import resize
-from utils import group
-from utils.files import written_aside
+from utils import distributed
+from utils.files import atomic_write
 from utils.progress import progress
 
 
@@ -48,7 +48,7 @@ class MappedImages:
     def __init__(self, paths: Sequence[Path], size: tuple[int, int], file: Path) -> None:
         self._resize = resize(size)
         self._rows = {path: row for row, path in enumerate(paths)}
-        group.of_first(lambda: None if file.exists() else self._write(paths, size, file))
+        distributed.run_on_main(lambda: None if file.exists() else self._write(paths, size, file))
         self._pixels = np.load(file, mmap_mode="r", allow_pickle=False)
 
     def __call__(self, path: Path) -> Image.Image:
@@ -58,7 +58,7 @@ class MappedImages:
 
     def _write(self, paths: Sequence[Path], size: tuple[int, int], file: Path) -> None:
         # Not through a map: where the disk is full, that would end the process without a word.
-        with written_aside(file) as aside, aside.open("wb") as out, ThreadPoolExecutor() as pool:
+        with atomic_write(file) as aside, aside.open("wb") as out, ThreadPoolExecutor() as pool:
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *size, 3)}
             npy.write_array_header_1_0(out, header)
             images = progress(pool.map(self._open, paths), total=len(paths), desc="resizing", unit="image")

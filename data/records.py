@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from utils.errors import UserError
 
 Split = Literal["train", "val", "test"]
+DataName = Literal["cuhk_pedes", "icfg_pedes", "rstpreid", "custom", "demo"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from models.checkpoint import SETTINGS, WEIGHTS, read_checkpoint, read_model
 from models.tokenizer import load_tokenizer
 from models.tsn import TSN
 from utils.errors import UserError, run_script
-from utils.files import read_json, write_json, write_text, written_aside
+from utils.files import atomic_write, read_json, write_json, write_text
 
 
 def export_model(checkpoint: Path, vocab: Path, folder: Path) -> None:
@@ -41,7 +41,7 @@ def export_model(checkpoint: Path, vocab: Path, folder: Path) -> None:
     trained_with = read_checkpoint(checkpoint).get("config", {})
     padding = bool(trained_with.get("model", {}).get("fuse_padding", True))  # the release keeps no such setting
     (folder / SETTINGS).unlink(missing_ok=True)
-    with written_aside(folder / WEIGHTS) as aside:
+    with atomic_write(folder / WEIGHTS) as aside:
         try:
             save_file({name: value.contiguous() for name, value in weights.items()}, aside)
         except SafetensorError as error:

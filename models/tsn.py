@@ -21,9 +21,9 @@ from models.sizes import Sizes
 from models.text import build_text_encoder, match_texts, read_texts
 from models.tokenizer import enc_token_id
 from models.vision import build_vision_encoder
-from utils import group
+from utils import distributed
+from utils.device import Precision, autocast
 from utils.errors import UserError
-from utils.precision import Precision, autocast
 
 
 class TSN(nn.Module):
@@ -175,7 +175,11 @@ class TSN(nn.Module):
 
         text_mask = None if self.fuse_padding else attention_mask
         fused = self.fuse(image_tokens.detach(), tower.unpack(text_tokens.detach()), text_mask)
-        images, texts, people = group.gathered(image_proj), group.gathered(text_proj), group.gathered(labels)
+        images, texts, people = (
+            distributed.all_gather_with_grad(image_proj),
+            distributed.all_gather_with_grad(text_proj),
+            distributed.all_gather_with_grad(labels),
+        )
         losses = {"itc": itc_loss(images, texts, people)}
         if matching:
             negatives = hard_negatives(images, texts, people, choice=self.negatives)
@@ -188,15 +192,16 @@ class TSN(nn.Module):
     ) -> Tensor:
         """ITM of own pairs, given the negatives [processes x B] of all texts and all images."""
         own = torch.arange(len(input_ids), device=input_ids.device)
-        mine = own + group.rank() * len(own)
+        mine = own + distributed.rank() * len(own)
         image_index, text_index = image_index[mine], text_index[mine]
-        if group.size() > 1:
+        if distributed.world_size() > 1:
             # Own images and those of other processes that are negatives here; keys and values of no other are made.
-            image_tokens = torch.cat([image_tokens, group.gathered(image_tokens)[image_index]])
+            image_tokens = torch.cat([image_tokens, distributed.all_gather_with_grad(image_tokens)[image_index]])
             image_index = own + len(own)
-        ids = torch.cat([input_ids, input_ids, group.gathered(input_ids)[text_index]])
+        ids = torch.cat([input_ids, input_ids, distributed.all_gather_with_grad(input_ids)[text_index]])
         layout = Layout.of(
-            torch.cat([mask, mask, group.gathered(mask)[text_index]]), image=torch.cat([own, image_index, own])
+            torch.cat([mask, mask, distributed.all_gather_with_grad(mask)[text_index]]),
+            image=torch.cat([own, image_index, own]),
         )
         return itm_loss(self._match_logits(image_tokens, ids, layout))
 

@@ -10,7 +10,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from models.sizes import Sizes
-from utils.precision import Precision, autocast
+from utils.device import Precision, autocast
 
 
 class PreciseBlock(Block):

@@ -9,7 +9,7 @@ import numpy as np
 
 from retrieval.report import Scatter
 from retrieval.report.scatter import NAMED
-from utils.npz import read_npz
+from utils.files import read_npz
 
 _PERPLEXITY = 30.0
 _NAME = re.compile(r"pseudo_labels_(\d+)\.npz")

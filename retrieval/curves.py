@@ -10,7 +10,7 @@ from typing import Any
 
 from retrieval.ablation import Cell
 from retrieval.report import Curve
-from utils.files import read_lines
+from utils.files import read_jsonl
 
 _WORDS = 60  # beyond that, the tail of a histogram is one bar
 _LINES = 6  # in a chart
@@ -54,7 +54,7 @@ def _some(values: Sequence[int], count: int) -> list[int]:
 
 def training_curves(log: Path) -> list[Curve]:
     """Losses, clusters, agreement with the true persons and validation figures, from `log.jsonl`; none without it."""
-    events = read_lines(log)
+    events = read_jsonl(log)
     epochs = [event for event in events if event["event"] == "epoch"]
     labels = [event for event in events if event["event"] == "labels"]
     checks = [event for event in events if event["event"] == "validation"]

@@ -19,7 +19,7 @@ from data.transforms import test_transform
 from models.tokenizer import tokenize
 from models.tsn import TSN
 from retrieval.retrieval_set import RetrievalSet
-from utils import group
+from utils import distributed
 from utils.errors import UserError
 from utils.progress import Progress
 
@@ -76,7 +76,7 @@ def embed(
     """
     model.eval()
     device = model.vision_proj.weight.device
-    records = retrieval.records[group.share(len(retrieval.records))]
+    records = retrieval.records[distributed.shard(len(retrieval.records))]
     photographs = Photographs([record.path for record in records], test_transform(model.sizes.image), opener=opener)
     loader = DataLoader(photographs, batch_size=batch_size, num_workers=workers)
     seconds: dict[str, float] = {}
@@ -87,7 +87,7 @@ def embed(
         except BrokenImageError:  # from a worker, with a traceback for a message: look again
             reason = next(iter(find_broken(retrieval.records, what="the gallery").values()), "a file changed meanwhile")
             raise UserError(f"gallery image {reason}: every gallery image counts, so mend or replace it") from None
-        images = torch.from_numpy(group.in_order(images.numpy(), len(retrieval.records)))
+        images = torch.from_numpy(distributed.gather_shards(images.numpy(), len(retrieval.records)))
     if not images.isfinite().all():
         raise UserError(_NOT_FINITE)
     with _clock(seconds, "queries"):

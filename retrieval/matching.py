@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.tsn import TSN
 from retrieval.embed import Embedded
-from utils import group
+from utils import distributed
 from utils.errors import UserError
 from utils.progress import Progress
 
@@ -52,9 +52,9 @@ class Matcher:
         new = wanted[~torch.isin(wanted, self._keys)]
         if len(new):
             start = time.perf_counter()
-            if group.size() > 1:
-                group.from_first(torch.tensor(len(new)))
-                group.from_first(new)
+            if distributed.world_size() > 1:
+                distributed.broadcast(torch.tensor(len(new)))
+                distributed.broadcast(new)
             logits = torch.cat([self._logits, self._matched(new)])
             self._keys, order = torch.cat([self._keys, new]).sort()
             self._logits = logits[order]
@@ -67,15 +67,15 @@ class Matcher:
         The others match their shares of the pairs that it asks for until it ends, and return None: what is ranked is
         then decided in one place, whatever the last bit of a similarity is elsewhere.
         """
-        if not group.is_first():
-            while count := int(group.from_first(torch.tensor(0))):
-                self._matched(group.from_first(torch.empty(count, dtype=torch.int64)))
+        if not distributed.is_main_process():
+            while count := int(distributed.broadcast(torch.tensor(0))):
+                self._matched(distributed.broadcast(torch.empty(count, dtype=torch.int64)))
             return None
         try:
             return work()
         finally:
-            if group.size() > 1:
-                group.from_first(torch.tensor(0))
+            if distributed.world_size() > 1:
+                distributed.broadcast(torch.tensor(0))
 
     @torch.inference_mode()
     def _matched(self, keys: Tensor) -> Tensor:
@@ -87,11 +87,11 @@ class Matcher:
         gallery = len(embedded.image)
         queries, images = keys // gallery, keys % gallery
         bucket = (embedded.query_mask.sum(dim=1) + _BUCKET - 1) // _BUCKET
-        owner = torch.searchsorted(torch.tensor(group.ends(gallery)), images, right=True)
+        owner = torch.searchsorted(torch.tensor(distributed.shard_ends(gallery)), images, right=True)
         order = ((owner * (1 + bucket.max()) + bucket[queries]) * gallery + images).argsort(stable=True)
-        shares = torch.bincount(owner, minlength=group.size()).tolist()
-        mine = order.split(shares)[group.rank()]
-        first = group.share(gallery).start
+        shares = torch.bincount(owner, minlength=distributed.world_size()).tolist()
+        mine = order.split(shares)[distributed.rank()]
+        first = distributed.shard(gallery).start
         found = [torch.empty(0)]
         with Progress(len(mine), desc="matching", unit="pair") as bar:
             for part in mine.split(self._at_once) if len(mine) else ():
@@ -107,8 +107,8 @@ class Matcher:
                 found.append(logits.cpu())
                 bar.advance(len(part))
         logits_of_all = torch.empty(len(keys))
-        logits_of_all[order] = torch.from_numpy(group.concatenated(torch.cat(found).numpy(), shares))
-        if group.is_first() and not logits_of_all.isfinite().all():  # the others wait for what is asked next
+        logits_of_all[order] = torch.from_numpy(distributed.all_gather_rows(torch.cat(found).numpy(), shares))
+        if distributed.is_main_process() and not logits_of_all.isfinite().all():  # the others wait for the next request
             raise UserError(
                 "the matching head's logits are not finite: set train.precision=fp32, or test another checkpoint"
             )

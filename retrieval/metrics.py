@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from retrieval.figures import KS
-from utils.compiled import compiled
 from utils.errors import UserError, run_script
-from utils.files import write_json
-from utils.npz import read_npz
+from utils.files import read_npz, write_json
+from utils.jit import cached_njit
 
 DRAWS = 2000  # of people, for intervals
 _AT_ONCE = 2**12  # right images whose ranks a thread counts before it takes others
@@ -121,7 +120,7 @@ def judge_queries(scores: NDArray, query_ids: NDArray, gallery_ids: NDArray) -> 
     return Judged(first, precision, right / last, right, query_ids)
 
 
-@compiled()
+@cached_njit()
 def _rank(scores: NDArray, query: NDArray, image: NDArray, rank: NDArray, start: int, stop: int) -> None:
     """Ranks, from 1, of the images from `start` to `stop` among all of their queries' scores."""
     for pair in range(start, min(stop, query.shape[0])):

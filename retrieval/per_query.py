@@ -10,7 +10,7 @@ from typing import Any
 from retrieval.answers import Answer, Explainer
 from retrieval.metrics import Judged
 from retrieval.retrieval_set import RetrievalSet
-from utils.files import written_aside
+from utils.files import atomic_write
 
 _AT_ONCE = 1024  # queries
 
@@ -22,7 +22,7 @@ def write_per_query(path: Path, retrieval: RetrievalSet, explainer: Explainer, j
     many the gallery has), and by way to score (`plain`, `msm`, `itm`, `both`) `rank` (of the first right image, or
     null) and `average_precision`; and `top`, the first images with `both` and the parts of their scores.
     """
-    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as aside, aside.open("w", encoding="utf-8") as file:
         for start in range(0, len(retrieval.queries), _AT_ONCE):
             queries = range(start, min(start + _AT_ONCE, len(retrieval.queries)))
             for answer in explainer.answers(queries):

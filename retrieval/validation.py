@@ -10,7 +10,7 @@ from retrieval.embed import TokenPrecision, embed
 from retrieval.matching import Matcher
 from retrieval.retrieval_set import RetrievalSet
 from retrieval.scorer import Scorer
-from utils import group
+from utils import distributed
 
 
 def validate(
@@ -42,5 +42,5 @@ def validate(
     )
     match = Matcher(model, embedded, batch_size=batch_size)
     found = match.led(lambda: Scorer(embedded, retrieval, match).judge(weight=weight, k=k).figures())
-    figures: dict[str, float] = group.of_first(lambda: found)
+    figures: dict[str, float] = distributed.run_on_main(lambda: found)
     return figures

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from utils import group
+from utils import distributed
 from utils.errors import UserError, run_script
-from utils.interrupts import ending_well
+from utils.interrupts import exit_cleanly_on_sigterm
 
 
 def main() -> None:
     """Say something, as each would, and fail where the first process does."""
-    with ending_well(), group.joined(torch.device("cpu")):
+    with exit_cleanly_on_sigterm(), distributed.process_group(torch.device("cpu")):
         print("said by the first alone")
-        group.of_first(_fail)
+        distributed.run_on_main(_fail)
 
 
 def _fail() -> None:

@@ -11,7 +11,7 @@ import torch
 from models.sizes import Sizes
 from models.tsn import TSN
 from training.epoch import averaging
-from utils import group
+from utils import distributed
 
 LABELS = torch.tensor([0, 0, 1, 2, 3, 1, 4, 4])
 
@@ -44,17 +44,17 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def losses_and_gradients(*, matching: bool = True, **options: Any) -> dict[str, torch.Tensor]:
     """Of this process's share of the batch, averaged over the group."""
     model = small_model(**options)
-    mine = group.share(8)
+    mine = distributed.shard(8)
     parallel = averaging(model, matching=matching)
     losses = parallel(*(each[mine] for each in (*batch(), LABELS)), matching=matching)
     torch.stack(list(losses.values())).sum().backward()
-    found = {f"loss {name}": group.mean(loss) for name, loss in losses.items()}
+    found = {f"loss {name}": distributed.all_reduce_mean(loss) for name, loss in losses.items()}
     return found | {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with group.joined(torch.device("cpu")):
+    with distributed.process_group(torch.device("cpu")):
         found = {name: losses_and_gradients(**options) for name, options in VARIANTS.items()}
-        if group.is_first():
+        if distributed.is_main_process():
             torch.save(found, Path(sys.argv[1]))

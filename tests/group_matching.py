@@ -18,7 +18,7 @@ from retrieval.embed import embed
 from retrieval.matching import Matcher
 from retrieval.retrieval_set import RetrievalSet
 from tests.pictures import picture
-from utils import group
+from utils import distributed
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "top")
 
@@ -49,5 +49,5 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder, group.joined(torch.device("cpu")):
+    with tempfile.TemporaryDirectory() as folder, distributed.process_group(torch.device("cpu")):
         main(Path(folder))

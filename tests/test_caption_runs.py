@@ -108,7 +108,7 @@ def test_ctrl_c_lets_what_is_in_flight_finish(photos: Path) -> None:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.splitlines()[0].startswith("stopping: what is in flight is waited for and saved")
-    assert said.splitlines()[-1] == "interrupted: run the same command again to go on"
+    assert said.splitlines()[-1] == "interrupted: run the same command again to resume"
     assert "Traceback" not in said
     lines = (photos.parent / "texts" / "custom_qwen_gen_captions.journal.jsonl").read_text().splitlines()
     paid = {json.loads(line)["question"]["content"] for line in lines if json.loads(line)["text"]}

@@ -20,7 +20,7 @@ from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events
 from training import labelling
 from training.run_folder import RunFolder
-from utils.device import out_of_memory_explained
+from utils.device import explain_out_of_memory
 from utils.errors import UserError
 
 
@@ -150,5 +150,5 @@ def test_seeds_are_summed_up_with_their_deviation(tmp_path: Path, capsys: pytest
 
 def test_a_gpu_that_is_too_small_is_one_line() -> None:
     """It names the keys to turn."""
-    with pytest.raises(UserError, match=r"model\.checkpointed_blocks .*train\.batch_size"), out_of_memory_explained():
+    with pytest.raises(UserError, match=r"model\.checkpointed_blocks .*train\.batch_size"), explain_out_of_memory():
         raise torch.OutOfMemoryError("CUDA out of memory")

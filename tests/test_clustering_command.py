@@ -16,7 +16,7 @@ from clustering.feature_files import read_features, read_ids
 from clustering.jaccard import upper_jaccard
 from clustering.pseudo_labels import assign_pseudo_labels
 from clustering.quality import label_quality, silhouette
-from clustering.radius import RADII, clearest_eps
+from clustering.radius import RADII, silhouette_eps
 from tests.test_jaccard import blobs, dense_jaccard
 from utils.errors import UserError
 
@@ -54,7 +54,7 @@ def test_labels_can_be_text_and_no_other_file_is_left(tmp_path: Path) -> None:
     source = written(tmp_path / "f.npy", FEATURES)
     main([str(source), "--k1", "8", "--out", str(tmp_path / "labels.txt")])
     labels = [int(line) for line in (tmp_path / "labels.txt").read_text().splitlines()]
-    assert labels == assign_pseudo_labels(FEATURES, k1=8, eps="clearest").labels.tolist()
+    assert labels == assign_pseudo_labels(FEATURES, k1=8, eps="silhouette").labels.tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.npy", "labels.txt"]
 
 
@@ -157,7 +157,7 @@ def test_the_clearest_radius_has_the_highest_silhouette_over_all_distances() -> 
         several = len(set(labels[inside].tolist())) > 1
         of_clustered = silhouette_samples(dense[np.ix_(inside, inside)], labels[inside], metric="precomputed")
         scores.append(of_clustered.sum() / 90 if several else 0.0)
-    found = assign_pseudo_labels(features, k1=8, k2=3, eps="clearest")
+    found = assign_pseudo_labels(features, k1=8, k2=3, eps="silhouette")
     assert found.eps == RADII[int(np.argmax(scores))]
     assert len(set(scores)) > 3
 
@@ -170,6 +170,6 @@ def test_the_clearest_radius_of_next_to_nothing() -> None:
 
     for count in (0, 1):
         pairs = upper_jaccard(FEATURES[:count], k1=8, k2=3)
-        eps, labels = clearest_eps(pairs, partial(noise, count))
+        eps, labels = silhouette_eps(pairs, partial(noise, count))
         assert eps == RADII[0]
         assert len(labels) == count

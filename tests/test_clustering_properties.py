@@ -133,8 +133,8 @@ def test_values_that_are_no_numbers_are_named_by_their_rows(wrong: float) -> Non
     [
         ({"eps": -0.1}, "eps must be positive"),
         ({"eps": float("nan")}, "eps must be positive"),
-        ({"eps": "knee"}, "eps must be positive, 'auto' or 'clearest', not knee"),
-        ({"eps": "clearest", "metric": "rows"}, "needs the metric 'precomputed'"),
+        ({"eps": "knee"}, "eps must be positive, 'auto' or 'silhouette', not knee"),
+        ({"eps": "silhouette", "metric": "rows"}, "needs the metric 'precomputed'"),
         ({"metric": "cosine"}, "metric must be"),
         ({"knn": "hnsw"}, "knn must be"),
         ({"min_samples": 0}, "min_samples must be at least 1"),

@@ -39,7 +39,7 @@ def test_a_user_error_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str
 def test_an_interrupt_is_one_line_and_status_130(capsys: pytest.CaptureFixture[str]) -> None:
     """It says how to go on."""
     assert status(raising(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "interrupted: run the same command again to go on\n"
+    assert capsys.readouterr().err == "interrupted: run the same command again to resume\n"
 
 
 def test_the_status_of_main_is_the_scripts() -> None:
@@ -76,13 +76,13 @@ def test_a_real_interrupt_ends_a_process_with_130() -> None:
         "def main():\n    print('ready', flush=True); time.sleep(60)\n"
         "run_script(main)"
     )
-    assert interrupted(program) == (130, "interrupted: run the same command again to go on\n")
+    assert interrupted(program) == (130, "interrupted: run the same command again to resume\n")
 
 
 def test_an_interrupt_while_libraries_load_leaves_one_line() -> None:
     """And a process that died of the signal, as its shell should see."""
     program = "import utils.interrupts, time; print('ready', flush=True); time.sleep(60)"
-    assert interrupted(program) == (-signal.SIGINT, "interrupted: run the same command again to go on\n")
+    assert interrupted(program) == (-signal.SIGINT, "interrupted: run the same command again to resume\n")
 
 
 def test_the_device_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
-from utils.files import read_json, write_json, write_text, written_aside
+from utils.files import atomic_write, read_json, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -20,7 +20,7 @@ def test_a_file_is_written_beside_and_renamed(tmp_path: Path) -> None:
     """Until the block ends, the old content stands under the name."""
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with written_aside(target) as aside:
+    with atomic_write(target) as aside:
         aside.write_text("new")
         assert aside.parent == target.parent
         assert target.read_text() == "old"
@@ -35,7 +35,7 @@ def test_a_failing_writer_leaves_the_old_file_and_no_rest(tmp_path: Path, error:
     target.write_text("old")
 
     def interrupted_write() -> None:
-        with written_aside(target) as aside:
+        with atomic_write(target) as aside:
             aside.write_text("half of the n")
             raise error
 
@@ -47,7 +47,7 @@ def test_a_failing_writer_leaves_the_old_file_and_no_rest(tmp_path: Path, error:
 
 def test_a_failing_first_write_leaves_nothing(tmp_path: Path) -> None:
     """No empty file that looks like a result; a value that is no JSON does not touch the old one."""
-    with pytest.raises(ValueError, match="bad"), written_aside(tmp_path / "a.txt"):
+    with pytest.raises(ValueError, match="bad"), atomic_write(tmp_path / "a.txt"):
         raise ValueError("bad")
     write_json(tmp_path / "b.json", [1])
     with pytest.raises(TypeError):

@@ -14,14 +14,14 @@ from captioning.captioner import Answer
 from captioning.local_model import LocalModel, Reply
 from captioning.local_prompts import Prompt
 from captioning.service import Service
-from utils.interrupts import Patient
+from utils.interrupts import GracefulShutdown
 
 
 def test_the_first_asks_and_the_second_insists(capfd: pytest.CaptureFixture[str]) -> None:
-    with Patient("wait") as patient:
-        assert not patient.stopping
+    with GracefulShutdown("wait") as shutdown:
+        assert not shutdown.requested
         os.kill(os.getpid(), signal.SIGINT)
-        assert patient.stopping == signal.SIGINT
+        assert shutdown.requested == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert capfd.readouterr().err == "wait\n"
@@ -30,9 +30,9 @@ def test_the_first_asks_and_the_second_insists(capfd: pytest.CaptureFixture[str]
 def test_being_told_to_end_asks_too_and_afterwards_all_is_as_before() -> None:
     """A job that is to make room: SIGTERM."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with Patient("wait") as patient:
+    with GracefulShutdown("wait") as shutdown:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert patient.stopping == signal.SIGTERM
+        assert shutdown.requested == signal.SIGTERM
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -61,8 +61,8 @@ def test_a_local_model_finishes_its_batch() -> None:
 
 def test_outside_the_main_thread_nothing_is_changed() -> None:
     def enter() -> None:
-        with Patient("wait") as patient:
-            told.append(patient.stopping is None)
+        with GracefulShutdown("wait") as shutdown:
+            told.append(shutdown.requested is None)
 
     told: list[bool] = []
     thread = threading.Thread(target=enter)

@@ -119,7 +119,7 @@ def test_ctrl_c_while_captions_are_written_and_while_training_then_the_same_comm
     journal = tmp_path / "captions" / "cuhk_qwen_gen_captions.journal.jsonl"
     status, errors = interrupt_when(started("gen_train_data.py", *arguments), journal, 2)
     assert status == 130, errors
-    assert errors.strip().splitlines()[-1] == "interrupted: run the same command again to go on"
+    assert errors.strip().splitlines()[-1] == "interrupted: run the same command again to resume"
     assert "Traceback" not in errors
     answered = journal.read_bytes()
     assert subprocess.run([sys.executable, "gen_train_data.py", *arguments], cwd=REPOSITORY).returncode == 0

@@ -149,7 +149,7 @@ def test_no_points_have_no_labels() -> None:
 @pytest.mark.parametrize("eps", [0, -0.5])
 def test_a_radius_that_is_not_positive_is_refused(eps: float) -> None:
     """So is an unknown metric."""
-    with pytest.raises(UserError, match="eps must be positive, 'auto' or 'clearest'"):
+    with pytest.raises(UserError, match="eps must be positive, 'auto' or 'silhouette'"):
         assign_pseudo_labels(np.eye(5), eps=eps)
     with pytest.raises(UserError, match="metric must be"):
         assign_pseudo_labels(np.eye(5), metric="cosine")  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ def test_a_command_can_be_given(command: str) -> None:
 
 def test_every_key_that_is_named_exists() -> None:
     """`section.key` in backticks, and the values that are suggested for it."""
-    sections = load_config(ROOT / "configs/demo.yaml").model_dump()
+    sections = load_config(ROOT / "configs/demo.yaml").to_dict()
     named = re.findall(r"`([a-z_]+)\.([a-z_0-9]+)(?::|=|`)", TEXT)
     told = [
         (section, key)

@@ -114,7 +114,12 @@ def test_the_settings_of_the_release(name: str) -> None:
     config = load_config(Path(f"configs/published/{name}.yaml"))
     train, cluster, choice = config.train, config.cluster, config.eval
     assert (train.rounds, train.epochs, train.batch_size, train.lr, train.weight_decay) == (5, 30, 36, 1e-5, 0.05)
-    assert (train.restart, train.warmup_epochs, train.negatives, train.augment) == (True, 0, "hardest", "published")
+    assert (train.reinit_each_round, train.pretrain_epochs, train.negatives, train.augment) == (
+        True,
+        0,
+        "hardest",
+        "published",
+    )
     assert (cluster.metric, cluster.eps, cluster.freeze_eps, cluster.min_samples) == ("rows", "auto", True, 4)
     assert (cluster.k1, cluster.k2, cluster.source_weight) == (20, 6, 0.1)
     assert cluster.source_name == ("icfg_pedes" if name == "cuhk" else "cuhk_pedes")

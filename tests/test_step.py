@@ -16,8 +16,8 @@ from models.tokenizer import load_tokenizer, tokenize
 from models.tsn import TSN
 from training.epoch import Batch, train_epoch
 from training.schedule import build_optimizer, build_scaler
+from utils.device import pick_precision
 from utils.errors import UserError
-from utils.precision import pick_precision
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "person", "in", "red", "blue", "black", "shoes")
 CAPTIONS = ["a person in red", "blue shoes", "a person in black a person in blue shoes in red", "red person"]

@@ -156,8 +156,8 @@ def test_a_run_killed_right_after_clustering_logs_the_clusters_once(
     with monkeypatch.context() as patch:
         patch.setattr(train, "build_optimizer", killed)
         with pytest.raises(KeyboardInterrupt):
-            train.main(quick_run(*small, tmp_path, "train.warmup_epochs=0"))
-    train.main(quick_run(*small, tmp_path, "train.warmup_epochs=0"))
+            train.main(quick_run(*small, tmp_path, "train.pretrain_epochs=0"))
+    train.main(quick_run(*small, tmp_path, "train.pretrain_epochs=0"))
     assert [event["round"] for event in events(tmp_path) if event["event"] == "labels"] == [0, 1]
 
 
@@ -269,9 +269,9 @@ def test_the_published_settings_train_too(small: Small, tmp_path: Path) -> None:
             *small,
             tmp_path,
             *("cluster.metric=rows", "cluster.eps=2.0", "cluster.source_name=cuhk_pedes"),
-            *(f"cluster.source_root={small[0]}", "cluster.source_weight=0.1", "train.restart=true"),
+            *(f"cluster.source_root={small[0]}", "cluster.source_weight=0.1", "train.reinit_each_round=true"),
             *("model.fuse_padding=true", "eval.select=test", "eval.select_by=R1", "eval.select_k=4"),
-            *("train.augment=published", "train.warmup_epochs=0", "train.rounds=1", "train.epochs=1"),
+            *("train.augment=published", "train.pretrain_epochs=0", "train.rounds=1", "train.epochs=1"),
         )
     )
     assert [event["split"] for event in events(tmp_path) if event["event"] == "validation"] == ["test"]

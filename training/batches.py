@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
 from data.images import Opener
 from data.pairs import PairImages, Paraphrase, UnlabelledPairs
 from data.transforms import train_transform
-from utils import group
+from utils import distributed
 from utils.errors import UserError
 
 
@@ -40,8 +40,8 @@ class SharedBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self._batches:
-            each = len(batch) // group.size()  # a batch of all the data there is may leave a few over
-            yield batch[each * group.rank() : each * (group.rank() + 1)]
+            each = len(batch) // distributed.world_size()  # a batch of all the data there is may leave a few over
+            yield batch[each * distributed.rank() : each * (distributed.rank() + 1)]
 
     def __len__(self) -> int:
         return len(self._batches)  # type: ignore[arg-type]
@@ -106,8 +106,8 @@ def pseudo_labelled_batches(
         UserError: there are fewer pairs than processes.
     """
     chosen = np.flatnonzero(labels >= 0)
-    if len(chosen) < 2 * group.size():
-        raise UserError(f"{len(chosen)} pairs are left to train on, too few for {group.size()} processes")
+    if len(chosen) < 2 * distributed.world_size():
+        raise UserError(f"{len(chosen)} pairs are left to train on, too few for {distributed.world_size()} processes")
     images = PairImages(
         pairs,
         train_transform(image, augment=augment),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.files import read_lines
+from utils.files import read_jsonl
 
 
 class Board:
@@ -26,7 +26,7 @@ class Board:
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
         self._writer = SummaryWriter(str(folder / "tensorboard"))
         self._seen: Counter[str] = Counter()
-        for line in read_lines(folder / "log.jsonl"):
+        for line in read_jsonl(folder / "log.jsonl"):
             self.draw(**line)
 
     def draw(self, event: str, **values: Any) -> None:

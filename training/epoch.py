@@ -21,7 +21,7 @@ from transformers import BertTokenizer
 from models.tokenizer import MAX_TOKENS, tokenize
 from models.tsn import TSN
 from training.schedule import set_learning_rate
-from utils import group
+from utils import distributed
 from utils.errors import UserError
 from utils.progress import Progress
 
@@ -51,18 +51,18 @@ class Midway:
         random = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
         return cls(
             step,
-            {name: group.stacked(value) for name, value in sums.items()},
-            [group.stacked(state) for state in random],
+            {name: distributed.all_gather_stack(value) for name, value in sums.items()},
+            [distributed.all_gather_stack(state) for state in random],
         )
 
     def restore(self, device: torch.device) -> dict[str, Tensor]:
         """Go on drawing random numbers where they were left; returns the sums of this process."""
         # Copies: torch reads a state from where a tensor's storage begins, not from where the tensor does.
-        random = [states[group.rank()].cpu().clone() for states in self.random]
+        random = [states[distributed.rank()].cpu().clone() for states in self.random]
         torch.set_rng_state(random[0])
         if device.type == "cuda" and len(random) > 1:
             torch.cuda.set_rng_state(random[1], device)
-        return {name: value[group.rank()].to(device) for name, value in self.sums.items()}
+        return {name: value[distributed.rank()].to(device) for name, value in self.sums.items()}
 
 
 def train_epoch(
@@ -124,7 +124,7 @@ def train_epoch(
             # Where padding is attended to, it must be the published one, whatever stands in the batch.
             pad_to = MAX_TOKENS if model.fuse_padding else None
             ids, mask = tokenize(tokenizer, list(captions), pad_to=pad_to, multiple_of=BUCKET)
-            longest = group.most(ids.shape[1])
+            longest = distributed.all_reduce_max(ids.shape[1])
             ids, mask = (F.pad(each, (0, longest - each.shape[1])) for each in (ids, mask))
             pixels, ids, mask, targets = (_send(each, device) for each in (pixels, ids, mask, labels[indices]))
             first = step - step % accumulate
@@ -144,21 +144,23 @@ def train_epoch(
             for name, value in (losses | {"loss": loss}).items():
                 sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
             if step % log_every == 0 or step == steps - 1:
-                now = {name: float(group.mean(value)) for name, value in (losses | {"loss": loss}).items()}
+                now = {
+                    name: float(distributed.all_reduce_mean(value)) for name, value in (losses | {"loss": loss}).items()
+                }
                 _check_finite(now, step, [names[index] for index in indices.tolist()] if names else [])
                 on_step(step=step, **now)
                 bar.advance(0, f"loss {now['loss']:.3f}")
             bar.advance()
             if updates and after_step is not None and after_step(partial(Midway.here, step + 1, sums, device)):
                 return None
-    means = {name: float(group.mean(total)) / steps for name, total in sums.items()}
+    means = {name: float(distributed.all_reduce_mean(total)) / steps for name, total in sums.items()}
     _check_finite(means, steps - 1, [])
     return means
 
 
 def averaging(model: TSN, *, matching: bool) -> Any:
     """The model, so that its gradients are averaged over the processes of a group, where there are several."""
-    if group.size() == 1:
+    if distributed.world_size() == 1:
         return model
     for parameter in model.matching_parameters():
         # Without matching they get no gradient, and must not be waited for. To look for such by itself,

@@ -13,7 +13,7 @@ from data.pairs import PairImages, UnlabelledPairs
 from data.transforms import test_transform
 from models.tokenizer import MAX_TOKENS, tokenize
 from models.tsn import TSN
-from utils import group
+from utils import distributed
 from utils.errors import UserError
 from utils.progress import Progress
 
@@ -38,7 +38,7 @@ def fused_features(
     """
     model.eval()
     device = model.cross_proj.weight.device
-    mine = range(len(pairs))[group.share(len(pairs))]
+    mine = range(len(pairs))[distributed.shard(len(pairs))]
     images = Subset(PairImages(pairs, test_transform(model.sizes.image), opener=opener), mine)
     features = [np.empty((0, model.sizes.embed), np.float16)]
     with Progress(len(mine), desc=desc, unit="image") as bar:
@@ -51,7 +51,7 @@ def fused_features(
             fused = model.fuse(image_tokens, text_tokens, None if model.fuse_padding else mask)
             features.append(fused.cpu().to(torch.float16).numpy())
             bar.advance(len(pixels))
-    together = group.in_order(np.concatenate(features), len(pairs))
+    together = distributed.gather_shards(np.concatenate(features), len(pairs))
     if not np.isfinite(together).all():
         raise UserError("the model's fused features are not finite: lower train.lr, or set train.clip_norm=1")
     return together

@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 from models.tsn import TSN
 from training.epoch import Midway
 from training.run_folder import RunFolder
-from utils import group
-from utils.interrupts import Patient
+from utils import distributed
+from utils.interrupts import GracefulShutdown
 
 _SAVE, _END = 1, 2
 NONE_YET = -1.0  # below every figure
@@ -66,13 +66,13 @@ class Keeper:
             midway = resumed["memory"].get("midway")
             self.midway = Midway(**midway) if midway else None
 
-    def after_step(self, patient: Patient, where: Callable[[], Midway]) -> bool:
+    def after_step(self, shutdown: GracefulShutdown, where: Callable[[], Midway]) -> bool:
         """Save in between where it is time to, or where the run is told to end, which the answer says.
 
         In a group of processes, what one of them is told all do.
         """
-        due = group.is_first() and self._run.seconds_since_save() >= self._seconds
-        wanted = group.most(_END if patient.stopping else _SAVE if due else 0)
+        due = distributed.is_main_process() and self._run.seconds_since_save() >= self._seconds
+        wanted = distributed.all_reduce_max(_END if shutdown.requested else _SAVE if due else 0)
         if wanted:
             self._run.save_midway(self._checkpoint({}), self._memory() | {"midway": vars(where())})
         return wanted == _END

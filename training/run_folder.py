@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from models.checkpoint import read_checkpoint
 from models.tsn import TSN
 from training.board import Board
-from utils import group
+from utils import distributed
 from utils.errors import UserError
-from utils.files import read_json, write_json, written_aside
+from utils.files import atomic_write, read_json, write_json
 
 _OF_COPIES = ("copies", "log_bytes")  # kept in last.pth to mend its copies and the log
 SAMPLE = 2000  # images whose features are kept for a picture of the clusters
@@ -46,7 +46,7 @@ class RunFolder:
         self.path = path
         self._saved = time.monotonic()
         self.board: Board | None = None
-        group.of_first(lambda: self._hold(dict(identity)))
+        distributed.run_on_main(lambda: self._hold(dict(identity)))
 
     def _hold(self, identity: dict[str, Any]) -> None:
         path = self.path
@@ -85,7 +85,7 @@ class RunFolder:
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to `log.jsonl`."""
-        if not group.is_first():
+        if not distributed.is_main_process():
             return
         if self.board:
             self.board.draw(event, **values)
@@ -115,11 +115,11 @@ class RunFolder:
             for name in copies:
                 self._save(name, checkpoint)
 
-        group.of_first(write)
+        distributed.run_on_main(write)
 
     def save_midway(self, checkpoint: dict[str, Any], memory: dict[str, Any]) -> None:
         """Write to `last.pth` where an epoch stands, as `save_epoch` does at its end."""
-        group.of_first(lambda: self._save_last(checkpoint, memory, []))
+        distributed.run_on_main(lambda: self._save_last(checkpoint, memory, []))
 
     def _save_last(self, checkpoint: dict[str, Any], memory: dict[str, Any], copies: list[str]) -> None:
         log = self.path / "log.jsonl"
@@ -133,7 +133,7 @@ class RunFolder:
 
     def _save(self, name: str, content: dict[str, Any]) -> None:
         # Given a path, torch writes by itself and hides that the disk is full.
-        with written_aside(self.path / name) as aside, aside.open("wb") as file:
+        with atomic_write(self.path / name) as aside, aside.open("wb") as file:
             try:
                 torch.save(content, file)
             except RuntimeError as error:  # of torch's own ending, which stands before what the disk said
@@ -141,7 +141,7 @@ class RunFolder:
 
     def load_state(self) -> dict[str, Any] | None:
         """Read `last.pth` and cut the log back to what it knows of; None, and a fresh log, where there is none."""
-        if not group.of_first(self._clear_up):
+        if not distributed.run_on_main(self._clear_up):
             return None
         return {key: value for key, value in read_checkpoint(self.path / "last.pth").items() if key not in _OF_COPIES}
 
@@ -179,11 +179,11 @@ class RunFolder:
         features: NDArray,
     ) -> None:
         """Write a round's pseudo-labels, with the images that they belong to, and a sample's features for a picture."""
-        if not group.is_first():
+        if not distributed.is_main_process():
             return
         sample = np.sort(np.random.default_rng(0).permutation(len(labels))[:SAMPLE])
         seen = features[sample].astype(np.float16)
-        with written_aside(self.path / f"pseudo_labels_{round_number}.npz") as aside, aside.open("wb") as file:
+        with atomic_write(self.path / f"pseudo_labels_{round_number}.npz") as aside, aside.open("wb") as file:
             arrays = {"labels": labels, "names": np.array(names), "sample": sample, "features": seen}
             np.savez_compressed(file, allow_pickle=False, eps=eps, silhouette=silhouette, **arrays)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from utils.precision import Precision
+from utils.device import Precision
 
 
 def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float, beta2: float = 0.999) -> AdamW:
@@ -30,15 +30,15 @@ def build_scaler(precision: Precision, device: torch.device) -> torch.amp.GradSc
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
-def learning_rates(lr: float, *, epoch: int, epochs: int, steps: int, ramp_steps: int = 0) -> list[float]:
+def learning_rates(lr: float, *, epoch: int, epochs: int, steps: int, warmup_steps: int = 0) -> list[float]:
     """The rate of each of an epoch's `steps`, [steps].
 
     It is `lr` times a cosine that falls from 1 to 0 over a round's `epochs`, constant within an epoch (as published).
-    Over the first `ramp_steps` of a round it rises from nothing: a full first step throws random weights far off.
+    Over the first `warmup_steps` of a round it rises from nothing: a full first step throws random weights far off.
     """
     rate = lr * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
     first = epoch * steps
-    return [rate * min(1.0, (step + 1) / max(1, ramp_steps)) for step in range(first, first + steps)]
+    return [rate * min(1.0, (step + 1) / max(1, warmup_steps)) for step in range(first, first + steps)]
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:

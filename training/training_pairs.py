@@ -10,7 +10,7 @@ from data.captions import check_same_data, read_train_captions
 from data.images import find_broken
 from data.pairs import UnlabelledPairs, join_captions
 from data.records import ImageRecord
-from utils import group
+from utils import distributed
 from utils.errors import UserError
 
 
@@ -25,7 +25,7 @@ def load_training_pairs(records: Sequence[ImageRecord], captions: Path) -> Unlab
     texts = read_train_captions(captions)
     check_same_data(texts, records, captions)
     captioned = [record for record in records if texts.get(record.name)]
-    broken = group.of_first(lambda: find_broken(captioned, what="training images"))
+    broken = distributed.run_on_main(lambda: find_broken(captioned, what="training images"))
     pairs, left_out = join_captions(records, texts, broken)
     for reason in left_out.broken.values():
         print(f"left out of training: {reason}", file=sys.stderr)

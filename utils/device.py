@@ -1,21 +1,26 @@
-"""Where to compute."""
+"""Device and numeric precision."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 
 from utils.errors import UserError
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def pick_device(name: str) -> torch.device:
-    """`auto` takes a GPU where there is one, `cuda` insists on it; of several processes, each takes its own.
+    """`auto` uses a GPU if there is one, `cuda` requires one; several processes use one GPU each, by local rank.
 
     Raises:
-        UserError: what is asked for is not there, or is one GPU for several processes.
+        UserError: there is no such GPU, or one GPU is named for several processes.
     """
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if name == "auto":
@@ -31,8 +36,8 @@ def pick_device(name: str) -> torch.device:
 
 
 @contextmanager
-def out_of_memory_explained() -> Iterator[None]:
-    """A GPU that is too small for the run: say which keys to turn."""
+def explain_out_of_memory() -> Iterator[None]:
+    """Turn a CUDA out-of-memory error into a `UserError` that names the keys to lower."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -40,3 +45,25 @@ def out_of_memory_explained() -> Iterator[None]:
             "the GPU's memory is too small for this run: set model.checkpointed_blocks (and model.offload=true), or a "
             "smaller train.batch_size, perhaps with train.accumulate; eval.batch_size if it was not training"
         ) from error
+
+
+def pick_precision(name: Literal["auto"] | Precision, device: torch.device) -> Precision:
+    """`auto` is bf16 on a GPU with native bf16, fp16 on an older one, and fp32 on the CPU.
+
+    Raises:
+        UserError: fp16 on the CPU, where gradients would not be scaled.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise UserError("train.precision=fp16 needs a GPU: set train.precision=fp32 on the CPU")
+    if name != "auto":
+        return name
+    if device.type != "cuda":
+        return "fp32"
+    with torch.cuda.device(device):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Autocast matrix products to `precision`; weights and sensitive operations stay in float32."""
+    dtype = _DTYPES.get(precision)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from utils.interrupts import ADVICE
+from utils.interrupts import RESUME_HINT
 
 
 class UserError(Exception):
@@ -23,6 +23,6 @@ def run_script(main: Callable[[], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
-        print(ADVICE, file=sys.stderr)
+        print(RESUME_HINT, file=sys.stderr)
         status = 130
     sys.exit(status)

@@ -1,55 +1,60 @@
-"""Files that appear whole or not at all."""
+"""Reading and writing files: atomic writes, JSON, JSON lines and .npz, with one-line errors."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` only when the block ends well.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path next to `path`, which replaces `path` when the block ends without an error.
 
-    The data is on disk before the name is, so a kill or a power cut leaves the old file or the new one.
+    The data is flushed to disk before the rename, so a kill or a power cut leaves the old file or the new one.
 
     Raises:
         UserError: the folder cannot be written to, or the disk is full.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        with aside.open("rb") as file:
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary.replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
-            aside.unlink()
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
-    with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    """Write `text` to `path` atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` as readable JSON, whole or not at all."""
-    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)  # piece by piece: the text may be as large as the value
+    """Write `value` to `path` atomically, as indented JSON."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False)  # streamed: the text may be large
         file.write("\n")
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log of JSON objects; none where there is no file, and without a last one that was cut short."""
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON lines, without a truncated last one; empty if there is no file."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
@@ -62,13 +67,36 @@ def read_json(path: Path) -> Any:
         UserError: the file is missing, unreadable or not JSON; the message says where it breaks.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise UserError(f"{path} is not valid JSON ({error.msg} at {place}): mend it or fetch it again") from None
+        raise UserError(f"{path} is not valid JSON ({error.msg} at {place}): correct it or download it again") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text: mend it or fetch it again") from None
+        raise UserError(f"{path} is not UTF-8 text: correct it or download it again") from None
+
+
+def read_npz(path: Path, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, NDArray]:
+    """Read the arrays of these names from an .npz file, and those of `optional` that it has, without unpickling.
+
+    Raises:
+        UserError: the file is missing, damaged, not .npz, or lacks one of `names`.
+    """
+    import numpy as np  # not needed by the scripts that only read configs
+
+    if not path.is_file():
+        raise UserError(f"{path} is missing: it should be an .npz file of {', '.join(names)}")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} is one array: it should be an .npz file of {', '.join(names)}")
+        with loaded as content:
+            missing = [name for name in names if name not in content]
+            if missing:
+                raise UserError(f"{path} has no {' and no '.join(missing)}: it should hold {', '.join(names)}")
+            return {name: content[name] for name in [*names, *optional] if name in content}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} cannot be read as .npz without unpickling ({error})") from None

@@ -1,4 +1,4 @@
-"""Ctrl-C: imported first by every script, so that one while libraries load, which takes seconds, leaves a line too."""
+"""Ctrl-C and SIGTERM. Scripts import this first, so that Ctrl-C while libraries load also ends in one line."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-ADVICE = "interrupted: run the same command again to go on"
+from utils.logs import is_main_rank
+
+RESUME_HINT = "interrupted: run the same command again to resume"
 
 
-def _say(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
-        print(ADVICE, file=sys.stderr)
+        print(RESUME_HINT, file=sys.stderr)
     else:
-        sys.__excepthook__(kind, error, where)
+        sys.__excepthook__(kind, error, traceback)
 
 
-sys.excepthook = _say
+sys.excepthook = _excepthook
 
 
 @contextmanager
-def left_to_parent() -> Iterator[None]:
-    """Processes that are started in this block never see Ctrl-C: who started them answers it."""
+def ignore_sigint_in_children() -> Iterator[None]:
+    """Processes started in this block ignore Ctrl-C; the parent handles it."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -35,8 +37,8 @@ def left_to_parent() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def end_with_parent() -> None:
-    """Called in a process that others start: it ends when they are gone, however they went."""
+def exit_with_parent() -> None:
+    """Called in a child process: exit once the parent is gone, however it ended."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -48,15 +50,15 @@ def end_with_parent() -> None:
 
 
 @contextmanager
-def ending_well() -> Iterator[None]:
-    """In this block SIGTERM, with which a scheduler makes room, ends the process like Ctrl-C, with exit status 0."""
+def exit_cleanly_on_sigterm() -> Iterator[None]:
+    """In this block SIGTERM, which a scheduler sends on preemption, exits with status 0 after cleaning up."""
     process = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
         if os.getpid() == process:
-            print(ADVICE, file=sys.stderr)
+            _print(RESUME_HINT)
             sys.exit(0)
-        os._exit(0)  # a worker
+        os._exit(0)  # a forked worker
 
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, end) if main else None
@@ -67,50 +69,55 @@ def ending_well() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-class Patient:
-    """While it is entered, the first Ctrl-C or SIGTERM only asks to stop; a second one interrupts.
+class GracefulShutdown:
+    """Context in which the first Ctrl-C or SIGTERM only requests a stop; a second one raises KeyboardInterrupt.
 
-    Whoever enters it looks at `stopping`, brings home what is on its way, and then ends. Outside the main thread, which
-    alone receives signals, it does nothing.
+    The loop inside checks `requested`, finishes the work in progress and ends. Outside the main thread, which alone
+    receives signals, it does nothing.
 
     Args:
-        notice: told on stderr at the first signal.
+        notice: printed to stderr at the first signal.
 
     Attributes:
-        stopping: the signal that came first, or None.
+        requested: the first signal, or None.
     """
 
     def __init__(self, notice: str) -> None:
         self.notice = notice
-        self.stopping: signal.Signals | None = None
+        self.requested: signal.Signals | None = None
         self._process = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> Patient:
+    def __enter__(self) -> GracefulShutdown:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._asked)
+                self._before[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def leave(self) -> int:
-        """How to end after it was asked to: as Ctrl-C does, or with exit status 0, also where another was asked.
+    def exit_status(self) -> int:
+        """The exit status after a requested stop: 0 for SIGTERM, also where another process received it.
 
         Raises:
             KeyboardInterrupt: it was Ctrl-C.
         """
-        if self.stopping == signal.SIGINT:
+        if self.requested == signal.SIGINT:
             raise KeyboardInterrupt
-        print(ADVICE, file=sys.stderr)
+        _print(RESUME_HINT)
         return 0
 
-    def _asked(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a worker that was forked meanwhile: who started it answers
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker forked inside the block: its parent handles the signal
             return
-        if self.stopping:
+        if self.requested:
             raise KeyboardInterrupt
-        print(self.notice, file=sys.stderr, flush=True)
-        self.stopping = signal.Signals(number)
+        _print(self.notice)
+        self.requested = signal.Signals(number)
+
+
+def _print(message: str) -> None:
+    if is_main_rank():
+        print(message, file=sys.stderr, flush=True)

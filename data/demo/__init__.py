@@ -20,8 +20,8 @@ from data.demo.scene import CAMERAS
 from data.demo.skeleton import VIEWS
 from data.demo.words import two_queries
 from utils.errors import UserError
-from utils.files import read_json, write_json, written_aside
-from utils.interrupts import left_to_parent
+from utils.files import atomic_write, read_json, write_json
+from utils.interrupts import ignore_sigint_in_children
 from utils.progress import Progress
 
 VERSION = 2  # of the drawing: another one is drawn anew
@@ -86,7 +86,7 @@ def draw_demo(
             words = Random(f"{seed} words {sitting.number}")
             for place, photograph in enumerate(photographs):
                 name = f"{sitting.split}/{sitting.number:04d}_c{photograph.camera + 1}_{place}.jpg"
-                with written_aside(root / "imgs" / name) as aside:
+                with atomic_write(root / "imgs" / name) as aside:
                     aside.write_bytes(photograph.jpeg)
                 queries = list(two_queries(photograph.seen, words))
                 entry = {"split": sitting.split, "captions": queries, "file_path": name, "id": sitting.number}
@@ -108,7 +108,7 @@ def _sit(sittings: list[Sitting], seed: int, workers: int) -> Iterator[tuple[Sit
     # a fresh process has no threads of a library that a fork would break
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
-        with left_to_parent():
+        with ignore_sigint_in_children():
             taken = pool.map(photograph, sittings, chunksize=2)
         yield from zip(sittings, taken, strict=True)
     except BrokenProcessPool:

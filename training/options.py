@@ -1,0 +1,49 @@
+"""Options of training (sections `train` and `run` of a config)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from utils.options import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, options
+
+
+@options
+class TrainingOptions:
+    """How rounds and epochs are trained; `configs/base.yaml` explains each key."""
+
+    rounds: PositiveInt
+    epochs: PositiveInt
+    pretrain_epochs: NonNegativeInt
+    reinit_each_round: bool
+    batch_size: Annotated[int, Field(ge=2)]
+    images_per_identity: Annotated[int, Field(ge=2)] | None
+    accumulate: PositiveInt
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    compile: bool
+    lr: PositiveFloat
+    pretrain_lr: PositiveFloat | None
+    warmup_steps: NonNegativeInt
+    weight_decay: NonNegativeFloat
+    beta2: Annotated[float, Field(gt=0, lt=1)]
+    negatives: Literal["hardest", "sampled"]
+    paraphrase: Fraction
+    augment: Literal["published", "light"]
+    clip_norm: PositiveFloat | None
+    workers: NonNegativeInt
+    cache: Literal["memory", "mapped"] | bool
+    log_every: PositiveInt
+    patience: PositiveInt | None
+    save_minutes: PositiveFloat
+    seed: NonNegativeInt
+
+
+@options
+class RunOptions:
+    """Where a run writes and computes."""
+
+    dir: str
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    processes: PositiveInt | None
+    tensorboard: bool

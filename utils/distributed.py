@@ -1,0 +1,185 @@
+"""Collective operations over the processes that train one model; a single process is a group of one.
+
+Names follow torch.distributed and accelerate. The processes are started by `utils/launch.py` or by torchrun.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch import distributed as dist
+
+from utils.errors import UserError
+from utils.logs import is_main_rank
+
+# An error that all ranks meet is printed by the main one; the launcher ends the others within this many seconds.
+_ERROR_GRACE = 3.0
+_TIMEOUT = timedelta(hours=12)  # the other ranks wait while the main one clusters; a dead rank is seen by the launcher
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Initialise the process group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe, if they are set.
+
+    Raises:
+        UserError: another process of the group ended early.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    try:
+        with warnings.catch_warnings():
+            if not is_main_rank():
+                warnings.simplefilter("ignore")
+            yield
+    except UserError:
+        if not is_main_rank():
+            time.sleep(_ERROR_GRACE)
+        raise
+    except RuntimeError as error:
+        if not any(word in str(error) for word in ("gloo", "NCCL", "Connection", "connection")):
+            raise
+        time.sleep(_ERROR_GRACE)
+        raise UserError(f"another process of this run ended ({str(error).splitlines()[0]})") from error
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Rank of this process."""
+    return dist.get_rank() if _initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if _initialized() else 1
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0, which writes files and messages."""
+    return rank() == 0
+
+
+def shard(count: int) -> slice:
+    """The contiguous part of `count` items that this process handles."""
+    return slice(count * rank() // world_size(), count * (rank() + 1) // world_size())
+
+
+def shard_ends(count: int) -> list[int]:
+    """Where the `shard` of each rank ends, [world size]."""
+    return [count * (number + 1) // world_size() for number in range(world_size())]
+
+
+def gather_shards(local: NDArray, count: int) -> NDArray:
+    """Concatenate the `shard`s [*, ...] of all ranks into [count, ...], on every rank."""
+    return all_gather_rows(local, np.diff([0, *shard_ends(count)]).tolist())
+
+
+def all_gather_rows(local: NDArray, rows: Sequence[int]) -> NDArray:
+    """Concatenate arrays of different lengths, `rows[r]` on rank r, on every rank."""
+    if world_size() == 1:
+        return local
+    padded = torch.zeros((max(rows), *local.shape[1:]), dtype=torch.from_numpy(local[:0]).dtype)
+    padded[: len(local)] = torch.from_numpy(local)
+    parts = [torch.empty_like(padded) for _ in range(world_size())]
+    dist.all_gather(parts, padded)
+    return np.concatenate([part[:count].numpy() for part, count in zip(parts, rows, strict=True)])
+
+
+def all_gather_stack(local: Tensor) -> Tensor:
+    """Stack a tensor [...] of every rank, the same shape on all, into [world size, ...] on the CPU."""
+    if world_size() == 1:
+        return local.cpu()[None]
+    parts = [torch.empty_like(local, device="cpu") for _ in range(world_size())]
+    dist.all_gather(parts, local.cpu())
+    return torch.stack(parts)
+
+
+def all_reduce_max(value: int) -> int:
+    """The maximum of a number over all ranks."""
+    if world_size() == 1:
+        return value
+    number = torch.tensor(value)
+    dist.all_reduce(number, dist.ReduceOp.MAX)
+    return int(number)
+
+
+def all_reduce_mean(value: Tensor) -> Tensor:
+    """The mean of a tensor [...] over all ranks, without gradient."""
+    if world_size() == 1:
+        return value.detach()
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+def broadcast(tensor: Tensor) -> Tensor:
+    """The tensor of rank 0 on every rank; the others pass one of the same shape and type, which is overwritten."""
+    if world_size() > 1:
+        dist.broadcast(tensor, 0)
+    return tensor
+
+
+def run_on_main(function: Callable[[], Any]) -> Any:
+    """Call `function` on rank 0 alone and return its result, plain JSON values, on every rank.
+
+    Raises:
+        UserError: on every rank, if it was raised on rank 0.
+    """
+    if world_size() == 1:
+        return function()
+    message = b""
+    if is_main_process():
+        try:
+            message = json.dumps({"value": function()}).encode()
+        except UserError as error:
+            message = json.dumps({"error": str(error)}).encode()
+    length = torch.tensor(len(message))
+    dist.broadcast(length, 0)
+    content = torch.frombuffer(bytearray(message), dtype=torch.uint8) if message else torch.empty(int(length)).byte()
+    dist.broadcast(content, 0)
+    result = json.loads(content.numpy().tobytes())
+    if "error" in result:
+        raise UserError(result["error"])
+    return result["value"]
+
+
+def all_gather_with_grad(local: Tensor) -> Tensor:
+    """Concatenate [B, ...] of every rank into [world size x B, ...]; gradients flow back to the rank they belong to.
+
+    A loss that every rank computes from the result is meant to be averaged over ranks, as DistributedDataParallel does.
+    """
+    return local if world_size() == 1 else _AllGather.apply(local)
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, local: Tensor) -> Tensor:
+        local = local.contiguous()
+        whole = local.new_empty(world_size() * len(local), *local.shape[1:])
+        dist.all_gather(list(whole.chunk(world_size())), local)
+        return whole
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].contiguous()
+        dist.all_reduce(gradient)
+        return gradient.chunk(world_size())[rank()]
+
+
+def _initialized() -> bool:
+    return dist.is_available() and dist.is_initialized()
