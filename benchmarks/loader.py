@@ -21,7 +21,7 @@ from data.cache import ImageCache
 from data.images import Opener, open_image
 from data.mapped import MappedImages
 from data.pairs import UnlabelledPairs
-from training.batches import pseudo_labelled_batches
+from training.batches import BatchOptions, pseudo_labelled_batches
 from utils.errors import run_script
 
 PHOTOGRAPH = (128, 384)  # width and height, of which CUHK-PEDES has most
@@ -72,11 +72,7 @@ def images_a_second(
     batches = pseudo_labelled_batches(
         pairs,
         np.zeros(len(paths), np.int64),
-        image=size,
-        augment="published",
-        paraphrase=None,
-        batch_size=batch_size,
-        workers=workers,
+        BatchOptions(image=size, augment="published", batch_size=batch_size, workers=workers),
         seed=0,
         opener=opener,
     )

@@ -6,7 +6,6 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
@@ -20,7 +19,7 @@ from benchmarks.published_step import PublishedTSN, published_optimizer, publish
 from models.sizes import PRESETS
 from models.tokenizer import MAX_TOKENS, enc_token_id, load_tokenizer, tokenize
 from models.tsn import TSN
-from training.epoch import Batch, train_epoch
+from training.epoch import Batch, Epoch, Learner, train_epoch
 from training.schedule import build_optimizer, build_scaler
 from utils.device import Precision
 
@@ -77,10 +76,10 @@ def ours(preset: str, device: torch.device, precision: Precision, *, batch: int,
     model = _model(TSN, preset, tokenizer, device, precision=precision)
     optimizer = build_optimizer(model, lr=1e-5, weight_decay=0.05)
     pairs, labels = batch_of(preset, batch)
-    step = partial(train_epoch, model, tokenizer, optimizer, labels=labels, scaler=build_scaler(precision, device))
+    learner = Learner(model, tokenizer, optimizer, build_scaler(precision, device))
 
     def run(count: int) -> None:
-        step([pairs] * count, learning_rates=[1e-5] * count)
+        train_epoch(learner, Epoch([pairs] * count, labels, [1e-5] * count))
 
     counter = FlopCounterMode(display=False, custom_mapping=_ON_THE_CPU)
     with mock.patch("models.attention.packs", return_value=True), counter:  # padding is no necessary work

@@ -113,6 +113,15 @@ def run_identity(config: Config) -> dict[str, Any]:
     return {name: value for name, value in flatten(sections).items() if name not in _NOT_IN_IDENTITY}
 
 
+def upgrade_identity(identity: dict[str, Any]) -> dict[str, Any]:
+    """The `run_identity` of a run of version 0.1, by today's names."""
+    upgraded = {RENAMED_KEYS.get(name, name): value for name, value in identity.items()}
+    for (name, old), new in RENAMED_VALUES.items():
+        if upgraded.get(name) == old:
+            upgraded[name] = new
+    return upgraded
+
+
 def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = "configs/demo.yaml") -> None:
     """Add `--config FILE` and `--set section.key=value ...` to a script's arguments."""
     parser.add_argument(
@@ -132,7 +141,7 @@ def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2 numbers (PyYAML reads 1e-5 as a string), and dates as text."""
 
-    yaml_implicit_resolvers: ClassVar[dict] = {
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
         first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

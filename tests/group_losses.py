@@ -10,7 +10,7 @@ import torch
 
 from models.sizes import Sizes
 from models.tsn import TSN
-from training.epoch import averaging
+from training.epoch import data_parallel
 from utils import distributed
 
 LABELS = torch.tensor([0, 0, 1, 2, 3, 1, 4, 4])
@@ -45,7 +45,7 @@ def losses_and_gradients(*, matching: bool = True, **options: Any) -> dict[str, 
     """Of this process's share of the batch, averaged over the group."""
     model = small_model(**options)
     mine = distributed.shard(8)
-    parallel = averaging(model, matching=matching)
+    parallel = data_parallel(model, matching=matching)
     losses = parallel(*(each[mine] for each in (*batch(), LABELS)), matching=matching)
     torch.stack(list(losses.values())).sum().backward()
     found = {f"loss {name}": distributed.all_reduce_mean(loss) for name, loss in losses.items()}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.batches import IdentityBatches, LaterBatches
+from training.batches import IdentityBatches, RemainingBatches
 
 LABELS = np.repeat(np.arange(8), [4, 4, 4, 4, 2, 1, 9, 4])
 
@@ -46,5 +46,5 @@ def test_the_same_seed_draws_the_same_and_another_another() -> None:
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_later_batches_are_the_rest(first: int) -> None:
     """Drawn as if the earlier ones had been taken."""
-    assert list(LaterBatches(identity_batches(), first)) == list(identity_batches())[first:]
-    assert len(LaterBatches(identity_batches(), first)) == 2 - first
+    assert list(RemainingBatches(identity_batches(), first)) == list(identity_batches())[first:]
+    assert len(RemainingBatches(identity_batches(), first)) == 2 - first

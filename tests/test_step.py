@@ -14,7 +14,7 @@ from models.attention import Layout
 from models.sizes import Sizes
 from models.tokenizer import load_tokenizer, tokenize
 from models.tsn import TSN
-from training.epoch import Batch, train_epoch
+from training.epoch import Batch, Epoch, Learner, train_epoch
 from training.schedule import build_optimizer, build_scaler
 from utils.device import pick_precision
 from utils.errors import UserError
@@ -119,7 +119,8 @@ def test_accumulation_takes_the_mean_gradient_of_its_batches(vocabulary: Path) -
     by_hand = copy.deepcopy(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     rates = [9.0, 0.1, 0.2]  # of a batch after which nothing is updated, the rate does not count
-    train_epoch(model, tokenizer, optimizer, batches, LABELS, learning_rates=rates, accumulate=2)
+    learner = Learner(model, tokenizer, optimizer, build_scaler("fp32", CPU), accumulate=2)
+    train_epoch(learner, Epoch(batches, LABELS, rates))
 
     ids, mask = tokenize(tokenizer, CAPTIONS)
     for together, rate in ((batches[:2], 0.1), (batches[2:], 0.2)):

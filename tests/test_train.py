@@ -17,6 +17,7 @@ import torch
 import train
 from tests.pictures import picture
 from tests.small import Small, quick_run, write_small_data
+from training import rounds
 from training.run_folder import RunFolder
 from utils.errors import UserError
 
@@ -100,19 +101,19 @@ def test_person_ids_and_human_captions_of_the_training_split_change_no_weight(
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     """Ctrl-C in the middle of an epoch, after so many of them."""
-    real, seen = train.train_epoch, iter(range(100))
+    real, seen = rounds.train_epoch, iter(range(100))
 
-    def interrupted(*args: Any, on_step: Callable[..., None], **named: Any) -> dict[str, float] | None:
+    def interrupted(*args: Any, on_log: Callable[..., None], **named: Any) -> dict[str, float] | None:
         this = next(seen)
 
         def step(**values: Any) -> None:
-            on_step(**values)
+            on_log(**values)
             if this == calls and values["step"] == 2:
                 raise KeyboardInterrupt
 
-        return real(*args, on_step=step, **named)
+        return real(*args, on_log=step, **named)
 
-    monkeypatch.setattr(train, "train_epoch", interrupted)
+    monkeypatch.setattr(rounds, "train_epoch", interrupted)
 
 
 @pytest.mark.parametrize("calls", [0, 2, 3])
@@ -154,7 +155,7 @@ def test_a_run_killed_right_after_clustering_logs_the_clusters_once(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "build_optimizer", killed)
+        patch.setattr(rounds, "build_optimizer", killed)
         with pytest.raises(KeyboardInterrupt):
             train.main(quick_run(*small, tmp_path, "train.pretrain_epochs=0"))
     train.main(quick_run(*small, tmp_path, "train.pretrain_epochs=0"))
@@ -168,7 +169,7 @@ def test_a_finished_run_is_not_trained_again(small: Small, whole: Path) -> None:
 
 
 def test_a_folder_of_another_run_is_refused_with_the_keys_that_differ(small: Small, whole: Path) -> None:
-    with pytest.raises(UserError, match=r"other settings \(train\.lr 0\.0005 there, 0\.002 now\)"):
+    with pytest.raises(UserError, match=r"other settings \(train\.lr was 0\.0005, now 0\.002\)"):
         train.main(quick_run(*small, whole, "train.lr=0.002"))
 
 
@@ -199,7 +200,7 @@ def test_a_run_that_never_finished_an_epoch_leaves_its_folder_to_another(small: 
 def test_weights_that_nobody_can_go_on_from_are_not_replaced(small: Small, tmp_path: Path) -> None:
     """A downloaded best.pth, or one whose last.pth was deleted to save room."""
     (tmp_path / "best.pth").write_bytes(b"precious")
-    with pytest.raises(UserError, match=r"best\.pth stands there without a last\.pth to go on from"):
+    with pytest.raises(UserError, match=r"best\.pth exists without a last\.pth to resume from"):
         train.main(quick_run(*small, tmp_path))
     assert (tmp_path / "best.pth").read_bytes() == b"precious"
 

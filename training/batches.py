@@ -1,8 +1,9 @@
-"""Shuffled batches of the pairs that have a pseudo-label."""
+"""Shuffled training batches of the pairs that have a pseudo-label."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
@@ -19,8 +20,8 @@ from utils import distributed
 from utils.errors import UserError
 
 
-class LaterBatches(Sampler[list[int]]):
-    """The batches of another sampler from a certain one on; those before it are drawn and not loaded."""
+class RemainingBatches(Sampler[list[int]]):
+    """The batches of another sampler from number `first` on; those before it are drawn but not loaded."""
 
     def __init__(self, batches: Sampler[list[int]], first: int) -> None:
         self._batches, self._first = batches, first
@@ -32,15 +33,15 @@ class LaterBatches(Sampler[list[int]]):
         return len(self._batches) - self._first  # type: ignore[arg-type]
 
 
-class SharedBatches(Sampler[list[int]]):
-    """Of each batch of another sampler, the part that belongs to this process of its group."""
+class ShardedBatches(Sampler[list[int]]):
+    """This rank's part of each batch of another sampler."""
 
     def __init__(self, batches: Sampler[list[int]]) -> None:
         self._batches = batches
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self._batches:
-            each = len(batch) // distributed.world_size()  # a batch of all the data there is may leave a few over
+            each = len(batch) // distributed.world_size()  # a batch smaller than the others may leave a remainder
             yield batch[each * distributed.rank() : each * (distributed.rank() + 1)]
 
     def __len__(self) -> int:
@@ -50,19 +51,19 @@ class SharedBatches(Sampler[list[int]]):
 class IdentityBatches(Sampler[list[int]]):
     """P pseudo-identities a batch, K images of each (the P x K sampler of re-identification).
 
-    An epoch has as many batches as there are whole ones in the data. Every identity is drawn once before any is drawn
-    again; one with fewer than K images repeats some.
+    An epoch has as many batches as there are full ones in the data. Every identity is drawn once before any is drawn
+    again; one with fewer than K images repeats some of them.
 
     Args:
-        labels: [N] int64, pseudo-identity of each place.
+        labels: [N] int64, pseudo-identities.
         batch_size: P times K.
-        each: K.
-        order: draws everything.
+        per_identity: K.
+        order: random generator.
     """
 
-    def __init__(self, labels: NDArray[np.int64], batch_size: int, each: int, order: torch.Generator) -> None:
-        self._places = [torch.from_numpy(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-        self._people, self._each, self._order = batch_size // each, each, order
+    def __init__(self, labels: NDArray[np.int64], batch_size: int, per_identity: int, order: torch.Generator) -> None:
+        self._images = [torch.from_numpy(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+        self._people, self._per_identity, self._order = batch_size // per_identity, per_identity, order
         self._batches = max(1, len(labels) // batch_size)
 
     def __len__(self) -> int:
@@ -72,35 +73,53 @@ class IdentityBatches(Sampler[list[int]]):
         waiting: list[int] = []
         for _ in range(self._batches):
             while len(waiting) < self._people:
-                waiting += torch.randperm(len(self._places), generator=self._order).tolist()
+                waiting += torch.randperm(len(self._images), generator=self._order).tolist()
             drawn, waiting = waiting[: self._people], waiting[self._people :]
-            yield [int(place) for person in drawn for place in self._some(self._places[person])]
+            yield [int(image) for person in drawn for image in self._draw(self._images[person])]
 
-    def _some(self, places: Tensor) -> Tensor:
-        rounds = -(-self._each // len(places))
-        shuffled = [places[torch.randperm(len(places), generator=self._order)] for _ in range(rounds)]
-        return torch.cat(shuffled)[: self._each]
+    def _draw(self, images: Tensor) -> Tensor:
+        repeats = -(-self._per_identity // len(images))
+        shuffled = [images[torch.randperm(len(images), generator=self._order)] for _ in range(repeats)]
+        return torch.cat(shuffled)[: self._per_identity]
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How training batches are made.
+
+    Attributes:
+        image: height and width in pixels.
+        augment: random augmentation of the photographs.
+        batch_size: pairs in a batch, over all processes.
+        images_per_identity: K of P x K batches; None for random batches.
+        workers: processes that load images.
+    """
+
+    image: tuple[int, int]
+    augment: Literal["published", "light"]
+    batch_size: int
+    images_per_identity: int | None = None
+    workers: int = 0
 
 
 def pseudo_labelled_batches(
     pairs: UnlabelledPairs,
     labels: NDArray[np.int64],
+    options: BatchOptions,
     *,
-    image: tuple[int, int],
-    augment: Literal["published", "light"],
-    paraphrase: Paraphrase | None,
-    batch_size: int,
-    workers: int,
     seed: int,
     opener: Opener,
-    each: int | None = None,
+    paraphrase: Paraphrase | None = None,
     first: int = 0,
-) -> DataLoader:
+) -> DataLoader[tuple[Tensor, str, int]]:
     """Batches of (pixels [B, 3, H, W], captions, indices [B]) over the pairs that are not noise, in a seeded order.
 
-    Whole batches alone, unless fewer pairs than one batch are left. They begin with the batch numbered `first`.
-    With `each`, a batch has that many images of each of its pseudo-identities. In a group of processes, each loads its
-    part of every batch.
+    All batches are full, unless fewer pairs than one batch are left. In a process group, each rank loads its part of
+    every batch.
+
+    Args:
+        labels: [N], -1 for noise.
+        first: number of the first batch; those before it are skipped without loading them.
 
     Raises:
         UserError: there are fewer pairs than processes.
@@ -108,24 +127,19 @@ def pseudo_labelled_batches(
     chosen = np.flatnonzero(labels >= 0)
     if len(chosen) < 2 * distributed.world_size():
         raise UserError(f"{len(chosen)} pairs are left to train on, too few for {distributed.world_size()} processes")
-    images = PairImages(
-        pairs,
-        train_transform(image, augment=augment),
-        chosen=chosen.tolist(),
-        paraphrase=paraphrase,
-        seed=seed,
-        opener=opener,
-    )
+    transform = train_transform(options.image, augment=options.augment)
+    images = PairImages(pairs, transform, chosen=chosen.tolist(), paraphrase=paraphrase, seed=seed, opener=opener)
     order = torch.Generator().manual_seed(seed)
-    whole: Sampler[list[int]]
-    if each:
-        whole = IdentityBatches(labels[chosen], batch_size, each, order)
+    size = options.batch_size
+    batches: Sampler[list[int]]
+    if options.images_per_identity:
+        batches = IdentityBatches(labels[chosen], size, options.images_per_identity, order)
     else:
-        whole = BatchSampler(RandomSampler(images, generator=order), batch_size, drop_last=len(chosen) > batch_size)
+        batches = BatchSampler(RandomSampler(images, generator=order), size, drop_last=len(chosen) > size)
     return DataLoader(
         images,
-        batch_sampler=SharedBatches(LaterBatches(whole, first)),
+        batch_sampler=ShardedBatches(RemainingBatches(batches, first)),
         generator=order,
-        num_workers=workers,
+        num_workers=options.workers,
         pin_memory=torch.cuda.is_available(),
     )

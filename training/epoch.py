@@ -1,9 +1,9 @@
-"""One epoch over pseudo-labelled pairs."""
+"""One training epoch over pseudo-labelled pairs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -26,145 +26,179 @@ from utils.errors import UserError
 from utils.progress import Progress
 
 Batch = tuple[Tensor, list[str], Tensor]
-OnStep = Callable[..., object]
+OnLog = Callable[..., object]
 
-BUCKET = 8  # captions are padded to a multiple of so many tokens: few shapes to compile, and whole tiles of a GPU
+TEXT_MULTIPLE = 8  # texts are padded to a multiple of this length: few shapes to compile, and whole tiles on a GPU
 
 
 @dataclass(frozen=True)
-class Midway:
-    """Where an epoch was left, and what it takes to go on from there as if nothing had been.
+class MidEpochState:
+    """Everything that it takes to resume an epoch after an update, to the bit.
 
     Attributes:
-        step: steps that were taken.
-        sums: [processes] of each loss over those steps.
-        random: states of the random numbers, [processes, bytes], of the CPU, and of the GPU where there is one.
+        step: steps taken so far.
+        loss_sums: [ranks] of each loss, summed over those steps.
+        rng_states: [ranks, bytes] of the CPU generator, and of the GPU generator if there is one.
     """
 
     step: int
-    sums: dict[str, Tensor]
-    random: list[Tensor]
+    loss_sums: dict[str, Tensor]
+    rng_states: list[Tensor]
 
     @classmethod
-    def here(cls, step: int, sums: dict[str, Tensor], device: torch.device) -> Midway:
-        """The state at this moment of every process of the group, each of which must ask for it."""
-        random = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+    def capture(cls, step: int, loss_sums: Mapping[str, Tensor], device: torch.device) -> MidEpochState:
+        """The current state of all ranks; a collective call."""
+        states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
         return cls(
             step,
-            {name: distributed.all_gather_stack(value) for name, value in sums.items()},
-            [distributed.all_gather_stack(state) for state in random],
+            {name: distributed.all_gather_stack(value) for name, value in loss_sums.items()},
+            [distributed.all_gather_stack(state) for state in states],
         )
 
     def restore(self, device: torch.device) -> dict[str, Tensor]:
-        """Go on drawing random numbers where they were left; returns the sums of this process."""
-        # Copies: torch reads a state from where a tensor's storage begins, not from where the tensor does.
-        random = [states[distributed.rank()].cpu().clone() for states in self.random]
-        torch.set_rng_state(random[0])
-        if device.type == "cuda" and len(random) > 1:
-            torch.cuda.set_rng_state(random[1], device)
-        return {name: value[distributed.rank()].to(device) for name, value in self.sums.items()}
+        """Restore the generators of this rank and return its loss sums."""
+        # Copies, because torch reads a state from the start of a tensor's storage, whatever the tensor's offset.
+        states = [of_ranks[distributed.rank()].cpu().clone() for of_ranks in self.rng_states]
+        torch.set_rng_state(states[0])
+        if device.type == "cuda" and len(states) > 1:
+            torch.cuda.set_rng_state(states[1], device)
+        return {name: value[distributed.rank()].to(device) for name, value in self.loss_sums.items()}
+
+
+@dataclass
+class Learner:
+    """A model with what updates it.
+
+    Attributes:
+        scaler: from `build_scaler`; it does nothing but in fp16.
+        accumulate: batches per update, which uses the mean of their gradients (the last update of an epoch may have
+            fewer). It smooths gradients but does not replace a larger batch: ITC contrasts a pair with the pairs of its
+            own batch only, and ITM takes its negatives from there.
+        clip_norm: bound of the gradient norm, or None.
+        log_every: steps between two logged losses; only then does the host wait for the device.
+    """
+
+    model: TSN
+    tokenizer: BertTokenizer
+    optimizer: Optimizer
+    scaler: GradScaler
+    accumulate: int = 1
+    clip_norm: float | None = None
+    log_every: int = 10
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return self.model.cross_proj.weight.device
+
+    def update(self, lr: float) -> None:
+        """Apply the accumulated gradients at this learning rate."""
+        set_learning_rate(self.optimizer, lr)
+        if self.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def to_device(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Tokenize a batch and return its pixels, token ids, attention mask and labels on the device."""
+        pixels, captions, indices = batch
+        # If the fusion attends to padding, it has to be the published amount, whatever the batch contains.
+        pad_to = MAX_TOKENS if self.model.fuse_padding else None
+        ids, mask = tokenize(self.tokenizer, list(captions), pad_to=pad_to, multiple_of=TEXT_MULTIPLE)
+        longest = distributed.all_reduce_max(ids.shape[1])
+        ids, mask = (F.pad(each, (0, longest - each.shape[1])) for each in (ids, mask))
+        device = self.device
+        return _send(pixels, device), _send(ids, device), _send(mask, device), _send(labels[indices], device)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch trains on.
+
+    Attributes:
+        batches: (pixels [B, 3, H, W], captions, indices [B]); of a resumed epoch, those that remain.
+        labels: [N] int64 on the CPU, the pseudo-label of every pair, looked up by a batch's indices.
+        learning_rates: one per batch of the whole epoch; an update uses that of its last batch.
+        matching: whether the ITM loss is trained.
+        image_names: [N], for messages.
+        name: for the progress bar.
+    """
+
+    batches: Iterable[Batch]
+    labels: Tensor
+    learning_rates: Sequence[float]
+    matching: bool = True
+    image_names: Sequence[str] = ()
+    name: str = "training"
 
 
 def train_epoch(
-    model: TSN,
-    tokenizer: BertTokenizer,
-    optimizer: Optimizer,
-    batches: Iterable[Batch],
-    labels: Tensor,
+    learner: Learner,
+    epoch: Epoch,
     *,
-    learning_rates: Sequence[float],
-    matching: bool = True,
-    clip_norm: float | None = None,
-    accumulate: int = 1,
-    scaler: GradScaler | None = None,
-    log_every: int = 10,
-    on_step: OnStep = lambda **_: None,
-    midway: Midway | None = None,
-    after_step: Callable[[Callable[[], Midway]], bool] | None = None,
-    names: Sequence[str] = (),
-    desc: str = "training",
+    resume: MidEpochState | None = None,
+    on_log: OnLog = lambda **_: None,
+    after_update: Callable[[Callable[[], MidEpochState]], bool] | None = None,
 ) -> dict[str, float] | None:
-    """Train on each batch of (pixels [B, 3, H, W], captions, indices [B]) with the sum of the itc, itm and id losses.
+    """Train on every batch with the sum of the ITC, ITM and ID losses.
 
-    The host never waits for the device but for the losses that are logged. In a group of processes, each gets its part
-    of every batch, and the gradients are averaged over them.
+    In a process group, each rank trains on its part of every batch, and gradients are averaged over ranks.
 
     Args:
-        batches: those of the epoch, or where it was left, those that are to come.
-        labels: [N] int64 on the CPU, pseudo-label of every pair, looked up by the batch's indices.
-        learning_rates: one for each batch of the whole epoch; with `accumulate`, that of the last batch before each
-            update counts.
-        matching: False leaves the itm loss out.
-        accumulate: batches before each update, which takes the mean of their gradients; at the end of the epoch there
-            may be fewer. It smooths gradients, but does not replace a larger batch: ITC contrasts a pair with those of
-            its own batch alone, and ITM finds its negatives there.
-        scaler: from `build_scaler`, for fp16.
-        on_step: called every `log_every` steps with the losses, which are read from the device then and only then.
-        midway: where the epoch was left, to go on from there.
-        after_step: called after each update with what tells where the epoch stands; True ends it there, in all
-            processes of a group alike.
-        names: [N], what to call a pair by.
+        resume: where the epoch was interrupted.
+        on_log: called every `log_every` steps with `step` and the losses.
+        after_update: called after each update with a function that captures the state; True stops the epoch, and has to
+            be returned on all ranks alike.
 
     Returns:
-        The mean of each loss, and of their sum as `loss`; None where `after_step` ended the epoch.
+        The mean of each loss, and of their sum as `loss`; None if `after_update` stopped the epoch.
 
     Raises:
-        UserError: the loss is not finite.
+        UserError: a loss is not finite.
     """
+    model, device = learner.model, learner.device
     model.train()
-    device = model.cross_proj.weight.device
-    scaler = scaler or GradScaler(device.type, enabled=False)
-    steps = len(learning_rates)
-    sums = midway.restore(device) if midway else {}
-    done = midway.step if midway else 0
-    shared = averaging(model, matching=matching)
-    optimizer.zero_grad(set_to_none=True)
-    with Progress(steps, desc=desc, unit="step", done=done) as bar:
-        for step, (pixels, captions, indices) in enumerate(batches, done):
-            # Where padding is attended to, it must be the published one, whatever stands in the batch.
-            pad_to = MAX_TOKENS if model.fuse_padding else None
-            ids, mask = tokenize(tokenizer, list(captions), pad_to=pad_to, multiple_of=BUCKET)
-            longest = distributed.all_reduce_max(ids.shape[1])
-            ids, mask = (F.pad(each, (0, longest - each.shape[1])) for each in (ids, mask))
-            pixels, ids, mask, targets = (_send(each, device) for each in (pixels, ids, mask, labels[indices]))
-            first = step - step % accumulate
-            updates = step == min(first + accumulate, steps) - 1
-            with nullcontext() if updates or shared is model else shared.no_sync():
-                losses = shared(pixels, ids, mask, targets, matching=matching)
-                loss = torch.stack(list(losses.values())).sum()
-                scaler.scale(loss / min(accumulate, steps - first)).backward()
+    steps = len(epoch.learning_rates)
+    sums = resume.restore(device) if resume else {}
+    done = resume.step if resume else 0
+    parallel = data_parallel(model, matching=epoch.matching)
+    learner.optimizer.zero_grad(set_to_none=True)
+    with Progress(steps, desc=epoch.name, unit="step", done=done) as bar:
+        for step, batch in enumerate(epoch.batches, done):
+            first = step - step % learner.accumulate
+            updates = step == min(first + learner.accumulate, steps) - 1
+            inputs = learner.to_device(batch, epoch.labels)
+            with nullcontext() if updates or parallel is model else parallel.no_sync():
+                losses = parallel(*inputs, matching=epoch.matching)
+                losses |= {"loss": torch.stack(list(losses.values())).sum()}
+                learner.scaler.scale(losses["loss"] / min(learner.accumulate, steps - first)).backward()
             if updates:
-                set_learning_rate(optimizer, learning_rates[step])
-                if clip_norm is not None:
-                    scaler.unscale_(optimizer)
-                    clip_grad_norm_(model.parameters(), clip_norm)
-                scaler.step(optimizer)
-                scaler.update()
-                optimizer.zero_grad(set_to_none=True)
-            for name, value in (losses | {"loss": loss}).items():
+                learner.update(epoch.learning_rates[step])
+            for name, value in losses.items():
                 sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
-            if step % log_every == 0 or step == steps - 1:
-                now = {
-                    name: float(distributed.all_reduce_mean(value)) for name, value in (losses | {"loss": loss}).items()
-                }
-                _check_finite(now, step, [names[index] for index in indices.tolist()] if names else [])
-                on_step(step=step, **now)
-                bar.advance(0, f"loss {now['loss']:.3f}")
+            if step % learner.log_every == 0 or step == steps - 1:
+                means = {name: float(distributed.all_reduce_mean(value)) for name, value in losses.items()}
+                names = [epoch.image_names[index] for index in batch[2].tolist()] if epoch.image_names else []
+                _check_finite(means, step, names)
+                on_log(step=step, **means)
+                bar.advance(0, f"loss {means['loss']:.3f}")
             bar.advance()
-            if updates and after_step is not None and after_step(partial(Midway.here, step + 1, sums, device)):
+            if updates and after_update and after_update(partial(MidEpochState.capture, step + 1, sums, device)):
                 return None
     means = {name: float(distributed.all_reduce_mean(total)) / steps for name, total in sums.items()}
     _check_finite(means, steps - 1, [])
     return means
 
 
-def averaging(model: TSN, *, matching: bool) -> Any:
-    """The model, so that its gradients are averaged over the processes of a group, where there are several."""
+def data_parallel(model: TSN, *, matching: bool) -> Any:
+    """The model itself, or wrapped so that gradients are averaged over the ranks of a process group."""
     if distributed.world_size() == 1:
         return model
     for parameter in model.matching_parameters():
-        # Without matching they get no gradient, and must not be waited for. To look for such by itself,
-        # DistributedDataParallel would have to see the whole graph, which recomputed blocks hide.
+        # Without matching these get no gradient, and DistributedDataParallel must not wait for one. Its own search for
+        # unused parameters would need the whole graph, which recomputed blocks hide.
         parameter.requires_grad_(matching)
     device = model.cross_proj.weight.device
     ids = [device] if device.type == "cuda" else None
@@ -172,17 +206,17 @@ def averaging(model: TSN, *, matching: bool) -> Any:
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:
-    """To the device; from pinned memory to a GPU, so that the host does not wait."""
+    """Copy to the device; to a GPU from pinned memory, so that the host does not wait."""
     if device.type != "cuda" or tensor.device == device:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def _check_finite(losses: dict[str, float], step: int, batch: Sequence[str]) -> None:
+def _check_finite(losses: Mapping[str, float], step: int, batch: Sequence[str]) -> None:
     if not all(math.isfinite(value) for value in losses.values()):
         shown = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
-        where = f", batch of {', '.join(batch)}" if batch else ""
+        where = f"; the batch was {', '.join(batch)}" if batch else ""
         raise UserError(
-            f"the loss is not finite at step {step} ({shown}): lower train.lr or set train.clip_norm=1; what was saved "
-            f"before is kept{where}"
+            f"the loss is not finite at step {step} ({shown}): lower train.lr or set train.clip_norm=1; the last "
+            f"checkpoint is kept{where}"
         )

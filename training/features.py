@@ -1,4 +1,4 @@
-"""Fused features of every training pair, for clustering."""
+"""Fused features of photographs with their captions, for clustering."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def fused_features(
     opener: Opener = open_image,
     desc: str = "features",
 ) -> NDArray[np.float16]:
-    """Fuse each photograph with its caption: [N, 256] float16 in the order of `pairs` (as published, in half).
+    """Fuse each photograph with its caption into [N, 256] float16, in the order of `pairs` (half as published).
 
-    In a group of processes, each does its share, and all get the whole.
+    In a process group, each rank computes its shard, and all ranks return the whole.
 
     Raises:
         UserError: a feature is not finite.
     """
     model.eval()
     device = model.cross_proj.weight.device
-    mine = range(len(pairs))[distributed.shard(len(pairs))]
-    images = Subset(PairImages(pairs, test_transform(model.sizes.image), opener=opener), mine)
+    local = range(len(pairs))[distributed.shard(len(pairs))]
+    images = Subset(PairImages(pairs, test_transform(model.sizes.image), opener=opener), local)
     features = [np.empty((0, model.sizes.embed), np.float16)]
-    with Progress(len(mine), desc=desc, unit="image") as bar:
+    with Progress(len(local), desc=desc, unit="image") as bar:
         for pixels, captions, _ in DataLoader(images, batch_size=batch_size, num_workers=workers):
-            # Where the padding is attended to, it must be the published one, whatever stands in the batch.
+            # If the fusion attends to padding, it has to be the published amount, whatever the batch contains.
             ids, mask = tokenize(tokenizer, list(captions), pad_to=MAX_TOKENS if model.fuse_padding else None)
             ids, mask = ids.to(device), mask.to(device)
             image_tokens, _ = model.encode_image(pixels.to(device))
@@ -51,7 +51,7 @@ def fused_features(
             fused = model.fuse(image_tokens, text_tokens, None if model.fuse_padding else mask)
             features.append(fused.cpu().to(torch.float16).numpy())
             bar.advance(len(pixels))
-    together = distributed.gather_shards(np.concatenate(features), len(pairs))
-    if not np.isfinite(together).all():
+    everything = distributed.gather_shards(np.concatenate(features), len(pairs))
+    if not np.isfinite(everything).all():
         raise UserError("the model's fused features are not finite: lower train.lr, or set train.clip_norm=1")
-    return together
+    return everything

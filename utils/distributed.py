@@ -84,12 +84,12 @@ def shard_ends(count: int) -> list[int]:
     return [count * (number + 1) // world_size() for number in range(world_size())]
 
 
-def gather_shards(local: NDArray, count: int) -> NDArray:
+def gather_shards(local: NDArray[Any], count: int) -> NDArray[Any]:
     """Concatenate the `shard`s [*, ...] of all ranks into [count, ...], on every rank."""
     return all_gather_rows(local, np.diff([0, *shard_ends(count)]).tolist())
 
 
-def all_gather_rows(local: NDArray, rows: Sequence[int]) -> NDArray:
+def all_gather_rows(local: NDArray[Any], rows: Sequence[int]) -> NDArray[Any]:
     """Concatenate arrays of different lengths, `rows[r]` on rank r, on every rank."""
     if world_size() == 1:
         return local

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one clear line and exit status 2, never a traceback."""
+"""Errors that the user can correct: one clear line and exit status 2, never a traceback."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from utils.interrupts import RESUME_HINT
 
 
 class UserError(Exception):
-    """Something outside the code is wrong: a file, a key or a value.
-
-    The message is one line that names what is wrong and says what to do about it.
-    """
+    """A file, a key or a value is wrong; the message is one line that names it and says what to do."""
 
 
 def run_script(main: Callable[[], int | None]) -> None:
-    """Run a script's `main` and leave with its exit status: 2 for a `UserError`, 130 for Ctrl-C."""
+    """Run a script's `main` and exit with its status: 2 for a `UserError`, 130 for Ctrl-C."""
     try:
         status = main() or 0
     except UserError as error:

@@ -79,7 +79,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not UTF-8 text: correct it or download it again") from None
 
 
-def read_npz(path: Path, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, NDArray]:
+def read_npz(path: Path, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
     """Read the arrays of these names from an .npz file, and those of `optional` that it has, without unpickling.
 
     Raises:

@@ -1,4 +1,7 @@
-"""Start a script once for each GPU of this machine, and answer for all of them."""
+"""Start a script once per GPU of this machine and report one exit status for all processes.
+
+Unlike torchrun, it passes SIGTERM on, and a failing process leaves one error line and its own exit status.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
@@ -14,19 +16,21 @@ from types import FrameType
 import torch
 
 from utils.errors import UserError
+from utils.logs import log
 
-_GRACE = 20.0  # seconds to save and end in, after another has failed
+_GRACE = 20.0  # seconds for the other processes to save and end after one has failed
 
 
 def processes_to_start(processes: int | None, device: str, batch_size: int | None = None) -> int:
-    """How many processes a run takes: as configured, or one for each visible GPU, so that each has its part of a batch.
+    """How many processes to start: as configured, else one per visible GPU, as many as divide `batch_size`.
 
-    What has no batch to part, such as a test, takes any number.
+    In a process that was itself started by a launcher it is 1: there is nothing to start.
 
-    In a process that another has started, it is 1: there is nothing to start.
+    Args:
+        batch_size: of training; None for work that any number of processes can share.
 
     Raises:
-        UserError: the batch cannot be divided by them.
+        UserError: the batch cannot be divided by the number of processes.
     """
     started = int(os.environ.get("WORLD_SIZE", "0"))
     if count := started or processes:
@@ -40,9 +44,9 @@ def processes_to_start(processes: int | None, device: str, batch_size: int | Non
 
 
 def launch(command: Sequence[str], processes: int) -> int:
-    """Run a command in several processes that know of each other; returns the exit status for all.
+    """Run a command in several processes of one group; return the exit status for all.
 
-    SIGTERM goes to all of them. Ctrl-C reaches them by itself. When one fails, the others are ended.
+    SIGTERM is passed on to all of them; Ctrl-C reaches them through the terminal. If one fails, the others are ended.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -62,7 +66,7 @@ def launch(command: Sequence[str], processes: int) -> int:
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on)}
     before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return _status_of_all(members)
+        return _common_status(members)
     finally:
         for member in members:
             member.kill()
@@ -70,21 +74,19 @@ def launch(command: Sequence[str], processes: int) -> int:
             signal.signal(number, handler)
 
 
-def _status_of_all(members: Sequence[subprocess.Popen[bytes]]) -> int:
-    end = float("inf")
+def _common_status(members: Sequence[subprocess.Popen[bytes]]) -> int:
+    deadline = float("inf")
     failed: int | None = None
-    while any(member.poll() is None for member in members):
+    while any(member.poll() is None for member in members) and time.monotonic() <= deadline:
         if failed is None and (failed := next((one.returncode for one in members if one.returncode), None)):
-            end = time.monotonic() + _GRACE
+            deadline = time.monotonic() + _GRACE
             for member in members:
                 if member.poll() is None:
                     member.terminate()
-        if time.monotonic() > end:
-            break
         time.sleep(0.05)
     if failed is None:
         failed = next((one.returncode for one in members if one.returncode), 0)
     if failed < 0:
-        print(f"error: a process of the run was ended by {signal.Signals(-failed).name}", file=sys.stderr)
+        log.error(f"error: a process of the run was ended by {signal.Signals(-failed).name}")
         return 1
     return failed

@@ -1,4 +1,4 @@
-"""Progress that a person can watch and a program can read."""
+"""Progress as a bar on a terminal, and as log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,45 +9,43 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from utils.logs import log
+
 Item = TypeVar("Item")
-_SECONDS = 15.0  # between two lines where there is no terminal
+_LINE_SECONDS = 15.0  # between two lines if there is no terminal
 
 
 class Progress:
-    """A bar with rate and remaining time on a terminal; elsewhere a line every few seconds.
+    """A bar with rate and remaining time on a terminal; otherwise a line every few seconds on stderr.
 
     Args:
-        done: how much was done before; it counts for the total, and not for the rate.
+        done: items finished earlier; they count in the total, but not in the rate.
     """
 
     def __init__(self, total: int, *, desc: str, unit: str, done: int = 0) -> None:
         self.total, self.desc, self.unit = total, desc, unit
         self.terminal = sys.stderr.isatty()
         self.bar = tqdm(total=total, desc=desc, unit=unit, initial=done, disable=not self.terminal, leave=False)
-        self.before = self.done = done
-        self.start = time.monotonic()
-        self.said = self.start
+        self.initial = self.done = done
+        self.start = self.last_line = time.monotonic()
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Count `count` more as done; `note` stands beside the bar ("loss 3.21")."""
+        """Count `count` more items as done; `note` is shown with the bar ("loss 3.21")."""
         self.done += count
         if note and self.terminal:
             self.bar.set_postfix_str(note, refresh=False)
         self.bar.update(count)
         now = time.monotonic()
-        if not self.terminal and now - self.said >= _SECONDS:
-            self.said = now
-            rate = (self.done - self.before) / max(now - self.start, 1e-9)
-            left = f"{(self.total - self.done) / rate:.0f} s left" if rate else "no end in sight yet"
-            tail = f", {note}" if note else ""
-            print(
-                f"{self.desc}: {self.done}/{self.total} {self.unit}s, {rate:.1f}/s, {left}{tail}",
-                file=sys.stderr,
-                flush=True,
-            )
+        if self.terminal or now - self.last_line < _LINE_SECONDS:
+            return
+        self.last_line = now
+        rate = (self.done - self.initial) / max(now - self.start, 1e-9)
+        remaining = f"{(self.total - self.done) / rate:.0f} s left" if rate else "remaining time unknown"
+        line = f"{self.desc}: {self.done}/{self.total} {self.unit}s, {rate:.1f}/s, {remaining}"
+        log.warning(f"{line}, {note}" if note else line)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.close()
 
     def __enter__(self) -> Progress:

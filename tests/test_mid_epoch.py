@@ -16,6 +16,7 @@ import pytest
 import train
 from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events, weights
+from training import rounds
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -23,19 +24,19 @@ ROOT = Path(__file__).parents[1]
 
 def signalled_at(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, epoch: int, step: int) -> None:
     """Send this process a signal in a step, counted over the epochs of the run."""
-    real, seen = train.train_epoch, iter(range(100))
+    real, seen = rounds.train_epoch, iter(range(100))
 
-    def signalled(*args: Any, on_step: Callable[..., None], **named: Any) -> Any:
+    def signalled(*args: Any, on_log: Callable[..., None], **named: Any) -> Any:
         this = next(seen)
 
         def then(**values: Any) -> None:
-            on_step(**values)
+            on_log(**values)
             if (this, values["step"]) == (epoch, step):
                 os.kill(os.getpid(), number)
 
-        return real(*args, on_step=then, **named)
+        return real(*args, on_log=then, **named)
 
-    monkeypatch.setattr(train, "train_epoch", signalled)
+    monkeypatch.setattr(rounds, "train_epoch", signalled)
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(0, 1), (2, 0), (4, 4)])

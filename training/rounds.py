@@ -1,0 +1,248 @@
+"""The rounds of MFC: fused features -> pseudo-labels -> epochs with the ITC, ITM and ID losses -> validation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from clustering.options import ClusterOptions
+from clustering.pseudo_labels import PseudoLabels
+from data.images import Opener
+from models.tsn import TSN
+from retrieval.options import EvaluationOptions
+from retrieval.validation import validate
+from training.batches import BatchOptions, pseudo_labelled_batches
+from training.checkpoints import NO_METRIC, RoundCheckpoints
+from training.epoch import Epoch, Learner, train_epoch
+from training.features import fused_features
+from training.labelling import labels_of_round, tell_quality
+from training.options import TrainingOptions
+from training.run_folder import RunFolder
+from training.schedule import build_optimizer, build_scaler, derived_seed, learning_rates
+from training.setup import ModelFactory, TrainingData
+from utils import distributed
+from utils.interrupts import GracefulShutdown
+from utils.logs import log
+
+PRETRAINING = -1  # number of the round before the first clustering
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round.
+
+    Attributes:
+        number: of the round, from 0; `PRETRAINING` for the one before the first clustering.
+        labels: what it trains on.
+        epochs: how long.
+        lr: initial learning rate.
+    """
+
+    number: int
+    labels: PseudoLabels
+    epochs: int
+    lr: float
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return "pre-training" if self.number == PRETRAINING else f"round {self.number}"
+
+
+class RoundTrainer:
+    """Trains all rounds of a run, and resumes it where it was interrupted.
+
+    Args:
+        run: the run folder.
+        data: what the run learns from.
+        models: builds the initial model.
+        opener: opens photographs.
+        cluster, train, evaluation: the options of the config's sections.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        data: TrainingData,
+        models: ModelFactory,
+        opener: Opener,
+        *,
+        cluster: ClusterOptions,
+        train: TrainingOptions,
+        evaluation: EvaluationOptions,
+        device: torch.device,
+    ) -> None:
+        self.run, self.data, self.models, self.opener = run, data, models, opener
+        self.cluster, self.train, self.evaluation, self.device = cluster, train, evaluation, device
+        self._best = NO_METRIC
+        self._eps: float | None = None
+
+    def train_rounds(self, state: Mapping[str, Any] | None) -> None:
+        """Train the rounds that are left.
+
+        Args:
+            state: the content of `last.pth`, to resume from.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, with everything saved; after SIGTERM it returns.
+            UserError: a loss is not finite, or the pseudo-labels have nothing to learn from.
+        """
+        first = PRETRAINING if self.train.pretrain_epochs else 0
+        if state:
+            first, self._best, self._eps = state["round"], state["memory"]["best"], state["memory"]["eps"]
+        for number in range(first, self.train.rounds):
+            resumed = state if state and state["round"] == number else None
+            if not self._train_round(self._prepare_round(number, resumed is not None), resumed):
+                return
+        log.info(f"trained: {self.run.path / 'best.pth'}")
+
+    def _prepare_round(self, number: int, resumes: bool) -> Round:
+        """Find the pseudo-labels of a round."""
+        train = self.train
+        if number == PRETRAINING:
+            # Before there are features to cluster, images with equal captions count as the same person.
+            labels = PseudoLabels(self.data.pairs.caption_groups(), eps=0.0)
+            return Round(number, labels, train.pretrain_epochs, train.pretrain_lr or train.lr)
+        cluster = replace(self.cluster, eps=self._eps) if self._eps and self.cluster.freeze_eps else self.cluster
+        elsewhere = ("freeze_eps", "source_name", "source_root")
+        labels = labels_of_round(
+            self.run,
+            number,
+            partial(self._features, number),
+            names=self.data.pairs.names,
+            device=self.device,
+            **{key: value for key, value in asdict(cluster).items() if key not in elsewhere},
+        )
+        self._eps = labels.eps
+        if not resumes:
+            tell_quality(self.run, number, labels, self.data.person_ids)
+        return Round(number, labels, train.epochs, train.lr)
+
+    def _features(self, number: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Fused features of the training pairs and of the source pairs, by the best model so far."""
+        model = self.run.load_round(self.models.build()).to(self.device)
+        fuse = partial(
+            fused_features,
+            model,
+            self.models.tokenizer,
+            batch_size=self.evaluation.batch_size,
+            workers=self.train.workers,
+            opener=self.opener,
+        )
+        features = fuse(self.data.pairs, desc=f"round {number}: features")
+        return features, fuse(self.data.source, desc="source features") if self.data.source else None
+
+    def _train_round(self, this: Round, resumed: Mapping[str, Any] | None) -> bool:
+        """Train the epochs of a round that are left; return False if it was stopped before its end."""
+        train = self.train
+        learner = self._learner(this)
+        checkpoints = RoundCheckpoints(
+            self.run,
+            learner,
+            round_number=this.number,
+            eps=self._eps,
+            best=self._best,
+            metric=self.evaluation.select_by,
+            minutes=train.save_minutes,
+            resumed=resumed,
+        )
+        while checkpoints.epoch < this.epochs:
+            if train.patience and checkpoints.epochs_without_improvement >= train.patience:
+                break
+            if not self._train_epoch(this, learner, checkpoints):
+                return False
+        self._best = checkpoints.best
+        return True
+
+    def _learner(self, this: Round) -> Learner:
+        """The model that a round starts from, the initial one or the best of the round before, with its optimizer."""
+        train = self.train
+        model = self.models.build()
+        model = (model if train.reinit_each_round else self.run.load_round(model)).to(self.device)
+        torch.manual_seed(derived_seed(train.seed, 1, this.number + 1))
+        model.set_classes(this.labels.clusters)
+        optimizer = build_optimizer(model, lr=this.lr, weight_decay=train.weight_decay, beta2=train.beta2)
+        scaler = build_scaler(model.precision, self.device)
+        if train.compile:
+            model.compile_encoders()
+        return Learner(
+            model, self.models.tokenizer, optimizer, scaler, train.accumulate, train.clip_norm, train.log_every
+        )
+
+    def _train_epoch(self, this: Round, learner: Learner, checkpoints: RoundCheckpoints) -> bool:
+        """Train, validate and save one epoch; return False if it was stopped before its end."""
+        train, number, start = self.train, checkpoints.epoch, time.monotonic()
+        position = {"round": this.number, "epoch": number}
+        seed = derived_seed(train.seed, 2, this.number + 1, number)
+        done = checkpoints.mid_epoch.step if checkpoints.mid_epoch else 0
+        batches = pseudo_labelled_batches(
+            self.data.pairs,
+            this.labels.labels,
+            BatchOptions(
+                image=learner.model.sizes.image,
+                augment=train.augment,
+                batch_size=train.batch_size,
+                # The classes of the pre-training are captions, which have to be contrasted with others.
+                images_per_identity=None if this.number == PRETRAINING else train.images_per_identity,
+                workers=train.workers,
+            ),
+            opener=self.opener,
+            paraphrase=self.models.paraphrase,
+            seed=seed,
+            first=done,
+        )
+        steps = len(batches) + done
+        epoch = Epoch(
+            batches,
+            torch.from_numpy(this.labels.labels),
+            learning_rates(this.lr, epoch=number, epochs=this.epochs, steps=steps, warmup_steps=train.warmup_steps),
+            # Until image and text are aligned, the hardest negatives teach a random matching head nothing.
+            matching=this.number != PRETRAINING,
+            image_names=self.data.pairs.names,
+            name=f"{this.name}, epoch {number}",
+        )
+        torch.manual_seed(seed + distributed.rank())
+        with GracefulShutdown("stopping after this step, and saving") as shutdown:
+            losses = train_epoch(
+                learner,
+                epoch,
+                resume=checkpoints.mid_epoch,
+                on_log=partial(self.run.log, "step", **position),
+                after_update=partial(checkpoints.after_update, shutdown),
+            )
+        if losses is None:
+            shutdown.exit_status()
+            return False
+        seconds = time.monotonic() - start
+        speed = min(len(batches) * train.batch_size, len(self.data.pairs)) / seconds
+        self.run.log("epoch", **position, lr=epoch.learning_rates[-1], seconds=seconds, images_per_s=speed, **losses)
+        message = f"{epoch.name}: loss {losses['loss']:.3f}, {speed:.0f} images/s"
+        metrics = self._validate(learner.model)
+        if metrics:
+            self.run.log("validation", **position, split=self.evaluation.select, **metrics)
+            message += f", {self.evaluation.select} R1 {metrics['R1']:.1f}, mAP {metrics['mAP']:.1f}"
+        log.info(message)
+        checkpoints.after_epoch(metrics)
+        return True
+
+    def _validate(self, model: TSN) -> dict[str, float]:
+        """Metrics on the validation set, empty if there is none."""
+        if self.data.validation is None:
+            return {}
+        return validate(
+            model,
+            self.models.tokenizer,
+            self.data.validation,
+            k=self.evaluation.select_k,
+            weight=self.evaluation.select_weight,
+            batch_size=self.evaluation.batch_size,
+            tokens=self.evaluation.token_precision,
+            opener=self.opener,
+        )

@@ -1,0 +1,180 @@
+"""What a run is built from: the data it learns from, its vocabulary and its initial model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import BertTokenizer
+
+from captioning.paraphrase import paraphrase_some, texts_to_learn_words_from
+from clustering.options import ClusterOptions
+from data.captions import query_file, read_test_texts, train_file
+from data.images import Opener
+from data.mapped import kept_images
+from data.pairs import Paraphrase, UnlabelledPairs
+from data.readers import READERS, of_split
+from data.records import DataName, ImageRecord, hold_out, person_ids
+from models.build import build_model, build_tokenizer
+from models.options import ModelOptions
+from models.sizes import PRESETS
+from models.tsn import TSN
+from retrieval.options import EvaluationOptions
+from retrieval.retrieval_set import RetrievalSet, build_retrieval_set
+from training.options import TrainingOptions
+from training.run_folder import fingerprint
+from training.schedule import derived_seed
+from training.training_pairs import load_training_pairs
+from utils import distributed
+from utils.device import pick_precision
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from and is validated on.
+
+    Attributes:
+        pairs: photographs with generated captions, without person ids.
+        source: those of the source set of the distances, if one is configured.
+        validation: queries and gallery that choose the best epoch; None if the last epoch is taken.
+        person_ids: [N] true ids of the pairs, if known; for the quality report of the pseudo-labels alone.
+    """
+
+    pairs: UnlabelledPairs
+    source: UnlabelledPairs | None
+    validation: RetrievalSet | None
+    person_ids: NDArray[np.int64] | None
+
+    def identity(self) -> dict[str, object]:
+        """Fingerprints of the pairs, which a resumed run has to agree with."""
+        sets = {"the training pairs": self.pairs} | ({"the source pairs": self.source} if self.source else {})
+        return {
+            # A photograph that was replaced under its name has another size, but for a rare chance.
+            name: fingerprint([*pairs.names, *pairs.captions, *(str(path.stat().st_size) for path in pairs.paths)])
+            for name, pairs in sets.items()
+        }
+
+
+@dataclass(frozen=True)
+class DataLocation:
+    """A data set by name, its folder, and the folder of its caption files."""
+
+    name: DataName
+    root: str
+    captions: str
+
+    @property
+    def train_captions(self) -> Path:
+        """The caption file of the training images."""
+        return train_file(Path(self.captions), self.name)
+
+
+def load_training_data(
+    location: DataLocation, cluster: ClusterOptions, evaluation: EvaluationOptions, *, seed: int
+) -> TrainingData:
+    """Read the training pairs, the source pairs and the validation set.
+
+    Raises:
+        UserError: a file is missing or broken, or nothing is left to train on.
+    """
+    records = READERS[location.name](Path(location.root))
+    train_records = of_split(records, "train", source=location.root)
+    held_out: list[ImageRecord] = []
+    if evaluation.select == "held_out":
+        train_records, held_out = hold_out(train_records, evaluation.held_out, seed)
+    pairs = load_training_pairs(train_records, location.train_captions)
+    validation = _validation_set(location, evaluation, records, held_out)
+    source = _source_pairs(location, cluster)
+    return TrainingData(pairs, source, validation, person_ids(pairs.names, train_records))
+
+
+def _source_pairs(location: DataLocation, cluster: ClusterOptions) -> UnlabelledPairs | None:
+    if not cluster.source_weight:
+        return None
+    if cluster.source_name is None or cluster.source_root is None:
+        raise UserError("cluster.source_weight needs cluster.source_name and cluster.source_root")
+    source = DataLocation(cluster.source_name, cluster.source_root, location.captions)
+    try:
+        records = of_split(READERS[source.name](Path(source.root)), "train", source=source.root)
+    except UserError as error:
+        raise UserError(str(error).replace("data.root", "cluster.source_root")) from None
+    return load_training_pairs(records, source.train_captions)
+
+
+def _validation_set(
+    location: DataLocation, evaluation: EvaluationOptions, records: list[ImageRecord], held_out: list[ImageRecord]
+) -> RetrievalSet | None:
+    split = evaluation.select
+    if split == "last":
+        return None
+    chosen = held_out or [record for record in records if record.split == split]
+    if not chosen:
+        raise UserError(f"{location.root} has no {split} split to choose the best epoch on: set eval.select=last")
+    if not evaluation.select_weight:
+        return build_retrieval_set(chosen, source=f"{location.root} ({split})")
+    file = query_file(Path(location.captions), location.name, "val" if split == "val" else "test")
+    if split == "held_out" or not file.is_file():
+        raise UserError(f"eval.select_weight needs eval.select=test or val, and rewrites in {file} (gen_test_data.py)")
+    return build_retrieval_set(chosen, read_test_texts(file), source=f"{location.root} ({split})")
+
+
+@dataclass(frozen=True)
+class ModelFactory:
+    """Builds the initial model of a run, the same at every call, and what feeds it with text.
+
+    Attributes:
+        tokenizer: with the vocabulary of the run.
+        paraphrase: randomly rewords training captions, or None.
+        build: returns the initial model, seeded random weights or those of `model.init`.
+    """
+
+    tokenizer: BertTokenizer
+    paraphrase: Paraphrase | None
+    build: Callable[[], TSN]
+
+
+def model_factory(
+    model: ModelOptions, train: TrainingOptions, captions: tuple[str, ...], vocabulary: Path, device: torch.device
+) -> ModelFactory:
+    """Prepare the vocabulary (kept in the file `vocabulary`) and the initial model of a run.
+
+    Raises:
+        UserError: the vocabulary or the initial weights cannot be read.
+    """
+    paraphrase = paraphrase_some(train.paraphrase, captions) if train.paraphrase else None
+    texts = texts_to_learn_words_from(captions, paraphrase)
+
+    def write_vocabulary() -> None:
+        build_tokenizer(model.vocab, texts, vocabulary)
+
+    distributed.run_on_main(write_vocabulary)
+    tokenizer = build_tokenizer(model.vocab, texts, vocabulary)
+
+    def build() -> TSN:
+        return build_model(
+            tokenizer,
+            preset=model.preset,
+            init=Path(model.init) if model.init else None,
+            image=model.size,
+            seed=derived_seed(train.seed),
+            dropout=model.dropout,
+            negatives=train.negatives,
+            fuse_padding=model.fuse_padding,
+            precision=pick_precision(train.precision, device),
+            checkpointed_blocks=model.checkpointed_blocks,
+            offload=model.offload,
+        )
+
+    return ModelFactory(tokenizer, paraphrase, build)
+
+
+def image_opener(data: TrainingData, model: ModelOptions, train: TrainingOptions, folder: Path) -> Opener:
+    """Open photographs from disk or, as `train.cache` says, resized once; every epoch needs them all."""
+    gallery = [record.path for record in data.validation.records] if data.validation else []
+    size = model.size or PRESETS[model.preset].image
+    return kept_images(train.cache, [*data.pairs.paths, *gallery], size, folder)
