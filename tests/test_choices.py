@@ -18,7 +18,7 @@ from data.records import ImageRecord, hold_out
 from retrieval.seeds import main as seeds
 from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events
-from training import labelling, rounds
+from training import labelling
 from training.run_folder import RunFolder
 from utils.device import explain_out_of_memory
 from utils.errors import UserError
@@ -27,7 +27,7 @@ from utils.errors import UserError
 def test_a_round_ends_when_nothing_gets_better(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The best of a round and two epochs more; also where the run was left between these."""
     figures = iter([1, 5, 4, 3, 9, 9, 9])
-    monkeypatch.setattr(rounds, "validate", lambda *_, **__: dict.fromkeys(("R1", "mAP"), float(next(figures))))
+    monkeypatch.setattr("training.rounds.validate", lambda *_, **__: dict.fromkeys(("R1", "mAP"), float(next(figures))))
     arguments = quick_run(*small, tmp_path, "train.rounds=1", "train.epochs=9", "train.patience=2")
     real = RunFolder.log
 

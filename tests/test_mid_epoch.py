@@ -16,7 +16,7 @@ import pytest
 import train
 from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events, weights
-from training import rounds
+from training.epoch import train_epoch
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 def signalled_at(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, epoch: int, step: int) -> None:
     """Send this process a signal in a step, counted over the epochs of the run."""
-    real, seen = rounds.train_epoch, iter(range(100))
+    real, seen = train_epoch, iter(range(100))
 
     def signalled(*args: Any, on_log: Callable[..., None], **named: Any) -> Any:
         this = next(seen)
@@ -36,7 +36,7 @@ def signalled_at(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, epoch:
 
         return real(*args, on_log=then, **named)
 
-    monkeypatch.setattr(rounds, "train_epoch", signalled)
+    monkeypatch.setattr("training.rounds.train_epoch", signalled)
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(0, 1), (2, 0), (4, 4)])

@@ -17,7 +17,7 @@ import torch
 import train
 from tests.pictures import picture
 from tests.small import Small, quick_run, write_small_data
-from training import rounds
+from training.epoch import train_epoch
 from training.run_folder import RunFolder
 from utils.errors import UserError
 
@@ -101,7 +101,7 @@ def test_person_ids_and_human_captions_of_the_training_split_change_no_weight(
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     """Ctrl-C in the middle of an epoch, after so many of them."""
-    real, seen = rounds.train_epoch, iter(range(100))
+    real, seen = train_epoch, iter(range(100))
 
     def interrupted(*args: Any, on_log: Callable[..., None], **named: Any) -> dict[str, float] | None:
         this = next(seen)
@@ -113,7 +113,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
 
         return real(*args, on_log=step, **named)
 
-    monkeypatch.setattr(rounds, "train_epoch", interrupted)
+    monkeypatch.setattr("training.rounds.train_epoch", interrupted)
 
 
 @pytest.mark.parametrize("calls", [0, 2, 3])
@@ -155,7 +155,7 @@ def test_a_run_killed_right_after_clustering_logs_the_clusters_once(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(rounds, "build_optimizer", killed)
+        patch.setattr("training.rounds.build_optimizer", killed)
         with pytest.raises(KeyboardInterrupt):
             train.main(quick_run(*small, tmp_path, "train.pretrain_epochs=0"))
     train.main(quick_run(*small, tmp_path, "train.pretrain_epochs=0"))

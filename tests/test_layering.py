@@ -1,4 +1,4 @@
-"""The repository's own rules: who may import whom, what is never written, and how long a file may be."""
+"""Rules of the repository that ruff cannot check: layering of imports, requirements, and no unpickling."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_walk_sees_the_repository() -> None:
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS))
-def test_a_script_is_ready_for_ctrl_c_before_it_loads_anything(script: str) -> None:
+def test_a_script_handles_ctrl_c_before_it_loads_libraries(script: str) -> None:
     """Its first import but `__future__`."""
     nodes = ast.parse((ROOT / f"{script}.py").read_text(encoding="utf-8")).body
     imports = [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -104,29 +104,15 @@ def test_no_code_imports_tests() -> None:
     assert [name_of(path) for path in CODE if {"tests", "benchmarks"} & packages(path)] == []
 
 
-@pytest.mark.parametrize("path", sources(tests=True), ids=name_of)
-def test_a_file_is_short_and_explained(path: Path) -> None:
-    """300 lines at most, and a docstring that says what it is for."""
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 300
-    assert ast.get_docstring(ast.parse(text))
-
-
-@pytest.mark.parametrize("path", sources(tests=True), ids=name_of)
-def test_nothing_dangerous_or_sloppy_is_written(path: Path) -> None:
-    """No code run from files, no error swallowed whole, no import of everything."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        where = f"{name_of(path)}:{getattr(node, 'lineno', 0)}"
-        if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, f"{where}: bare except"
-        elif isinstance(node, ast.ImportFrom):
-            assert all(alias.name != "*" for alias in node.names), f"{where}: import *"
-        elif isinstance(node, ast.Call):
-            name = ast.unparse(node.func)
-            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            assert name not in ("eval", "exec", "os.system"), f"{where}: {name}"
-            assert name != "torch.load" or given.get("weights_only") == "True", f"{where}: torch.load unpickles"
-            assert name != "np.load" or given.get("allow_pickle", "False") == "False", f"{where}: np.load unpickles"
+def test_loading_never_unpickles() -> None:
+    """`torch.load` says weights_only=True, and `np.load` never allows pickles."""
+    for path in sources(tests=True):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                where, name = f"{name_of(path)}:{node.lineno}", ast.unparse(node.func)
+                given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                assert name != "torch.load" or given.get("weights_only") == "True", where
+                assert name != "np.load" or given.get("allow_pickle", "False") == "False", where
 
 
 def pickle_uses(path: Path) -> set[str]:
