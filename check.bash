@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint, types and tests.
+# Run lint, type checks and tests. Arguments are passed to pytest.
 set -euo pipefail
 cd "$(dirname "$0")"
 . scripts/environment.bash

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole pipeline of one config: captions that are missing, training rounds, test, report.
+# Run the whole pipeline of a config: missing captions, training rounds, test, report.
 #   bash train.bash [CONFIG] [--seeds 1,2,3] [--set key=value ...]        (default: configs/demo.yaml)
-# With --seeds, one run for each, in seed_<N>/ of output/<name> or run.dir, and a table of mean and deviation.
+# With --seeds: one run per seed in seed_<N>/ of output/<name> or run.dir, and a table of mean and standard deviation.
 set -euo pipefail
 if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then sed -n '2,4s/^# *//p' "$0"; exit; fi
 config=configs/demo.yaml
@@ -11,11 +11,11 @@ if [ "${1:-}" = --seeds ]; then seeds=${2:-nothing}; shift $(($# > 1 ? 2 : 1)); 
 if [ -f "$config" ]; then config=$(realpath "$config"); fi
 cd "$(dirname "$0")"
 . scripts/environment.bash
-if [ -n "$seeds" ] && [[ ! $seeds =~ ^[0-9]+(,[0-9]+)*$ ]]; then complain "--seeds $seeds: it should be like 1,2,3"; fi
+if [ -n "$seeds" ] && [[ ! $seeds =~ ^[0-9]+(,[0-9]+)*$ ]]; then fail "--seeds $seeds: expected numbers such as 1,2,3"; fi
 
-# A scheduler that makes room (SIGTERM): train.py saves and ends well, and nothing else is begun.
+# On SIGTERM (a scheduler stops the job), train.py saves and exits with status 0; then stop here as well.
 trap 'exit 0' TERM
-# Status 3: some images or queries could not be described. They are listed, and left out of what follows.
+# Status 3: some images or queries have no valid caption. They are listed and left out from here on.
 "$python" gen_train_data.py --config "$config" "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
 "$python" gen_test_data.py --config "$config" "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
 if [ -z "$seeds" ]; then
