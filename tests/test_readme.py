@@ -1,4 +1,4 @@
-"""The README's commands name scripts, configs and keys that exist, and its tables every dependency."""
+"""Commands in the documentation name scripts, configs and keys that exist, and the README explains each dependency."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ import pytest
 from configs.load import load_config
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 COMMANDS = [
     line.partition("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+    for text in TEXTS.values()
+    for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     for line in block.splitlines()
     if line.strip()
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_can_be_given(command: str) -> None:
-    """Its script is there, its config loads, and its keys are known."""
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
+def test_command_is_valid(command: str) -> None:
+    """Its script exists, its config loads, and its keys are known."""
     program, script, *rest = command.split()
     assert program in {"bash", "python", "torchrun", "sbatch"}
-    if program == "torchrun" and "-m" not in rest:  # its own options come first
-        script = next(word for word in rest if word.endswith(".py"))
+    if program == "torchrun":  # its own options come first
+        at = next(index for index, word in enumerate(rest) if word == "-m" or word.endswith(".py"))
+        script, rest = rest[at], rest[at + 1 :]
     if script == "-m":  # a module, or a package that can be run
         script = rest.pop(0).replace(".", "/")
         script += "/__main__.py" if (ROOT / script).is_dir() else ".py"
@@ -35,29 +38,35 @@ def test_a_command_can_be_given(command: str) -> None:
     load_config(ROOT / (configs[0] if configs else "configs/demo.yaml"), keys)
 
 
-def test_every_key_that_is_named_exists() -> None:
-    """`section.key` in backticks, and the values that are suggested for it."""
+@pytest.mark.parametrize("page", TEXTS)
+def test_named_keys_exist(page: str) -> None:
+    """Every `section.key` in backticks, where `section` is a section of the configs."""
     sections = load_config(ROOT / "configs/demo.yaml").to_dict()
-    named = re.findall(r"`([a-z_]+)\.([a-z_0-9]+)(?::|=|`)", TEXT)
-    told = [
-        (section, key)
-        for section, key in named
-        if section in sections and key not in {"bash", "py", "json", "safetensors"}
-    ]
-    assert len(told) > 8
-    assert [f"{section}.{key}" for section, key in told if key not in sections[section]] == []
+    named = re.findall(r"`([a-z_]+)\.([a-z_0-9]+)(?::|=|`)", TEXTS[page])
+    suffixes = {"bash", "py", "json", "safetensors"}  # of file names
+    keys = [(section, key) for section, key in named if section in sections and key not in suffixes]
+    assert page == "CONTRIBUTING.md" or keys
+    assert [f"{section}.{key}" for section, key in keys if key not in sections[section]] == []
 
 
 def test_every_dependency_is_explained() -> None:
-    """One line each."""
-    table = TEXT.partition("## What each dependency is for")[2].partition("## License")[0]
+    """In the table of the README."""
+    table = TEXTS["README.md"].partition("## Dependencies")[2].partition("\n## ")[0]
     for line in (ROOT / "requirements.txt").read_text().splitlines():
         name = re.split(r"[>=\[]", line)[0].strip()
         if name and not name.startswith("#"):
             assert re.search(rf"\b{name}\b", table), name
 
 
-def test_pictures_and_files_that_are_linked_are_there() -> None:
-    """No broken link within the repository."""
-    for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
-        assert (ROOT / target).exists(), target
+def test_every_dependency_is_pinned() -> None:
+    """In constraints.txt, to a version that requirements.txt allows."""
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, _, lowest = line.partition(">=")
+            version = pinned[name.partition("[")[0]]
+            assert numbers(version) >= numbers(lowest), line
+
+
+def numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part.isdigit()]
