@@ -19,7 +19,7 @@ def _palette(service: Service) -> ImageCaptioner:
 
 
 def _openai(service: Service) -> ImageCaptioner:
-    from captioning.openai_api import OpenAICaptioner
+    from captioning.openai import OpenAICaptioner
 
     return OpenAICaptioner(service)
 
@@ -37,7 +37,7 @@ def _rules(service: Service) -> QueryRewriter:
 
 
 def _openai_rewriter(service: Service) -> QueryRewriter:
-    from captioning.openai_api import OpenAIRewriter
+    from captioning.openai import OpenAIRewriter
 
     return OpenAIRewriter(service)
 

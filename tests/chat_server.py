@@ -1,4 +1,4 @@
-"""A server on the loopback that speaks the OpenAI chat protocol, describes by hash, and can be told to misbehave.
+"""A server on the loopback that speaks the OpenAI chat protocol, describes by hash, and misbehaves on request.
 
 `ChatServer` runs in a thread of a test; `python -m tests.chat_server` runs one in a process of its own.
 """
@@ -21,7 +21,7 @@ from captioning.style import Slots, render
 
 COLOURS = ("red", "blue", "green", "black", "white", "gray", "yellow", "brown")
 OK = "ok"
-CAPTION_OF_NOBODY = "I'm sorry, but I can't help with describing people."
+REFUSAL = "I'm sorry, but I can't help with describing people."
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Asked:
     """One request, as the server's log keeps it."""
 
     key: str  # hash of the image's bytes, or the query
-    number: int  # the how manieth request with this key, from 0
+    number: int  # of the requests with this key, from 0
     form: str  # "json" where a schema was sent
     authorization: str
     fault: str = OK
@@ -72,14 +72,14 @@ def faults(shares: dict[str, float]) -> Plan:
 
 
 class ChatServer:
-    """Use as a context manager; `url` is the base URL, `log` every request in the order of their ends.
+    """Use as a context manager; `url` is the base URL, `log` every request in the order of the answers.
 
     Args:
         plan: what to do with a request: "ok", "slow", "cut", "stall", "broken", "refusal", "empty", "long", "endless",
             "prose", "nothing", "echo", or an HTTP status such as "429", as text.
         delay: seconds that an answer takes.
         retry_after: seconds named by a 429.
-        key: what a client has to bring; None: anything.
+        key: the API key that clients must send; None: any.
         models: names that are known; None: any.
     """
 
@@ -169,39 +169,32 @@ class ChatServer:
     async def _answer(self, asked: Asked, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection stays open."""
         asked.fault = self._door(asked) or self.plan(asked)
-        if asked.fault == "stall":
-            self.log.append(asked)
-            await asyncio.sleep(3600)
         if self.delay or asked.fault == "slow":
             await asyncio.sleep(self.delay + (1.0 if asked.fault == "slow" else 0.0))
+        self.log.append(asked)  # before the client can know of the answer
+        if asked.fault == "stall":
+            await asyncio.sleep(3600)
+        ok = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        if asked.fault == "endless":
+            writer.write(ok + b"Content-Length: 9000000000\r\n\r\n")
+            while True:
+                writer.write(b" " * 65536)
+                await writer.drain()
         asked.status = int(asked.fault) if asked.fault.isdigit() else 200
         body: dict[str, Any] = {"error": {"message": self._message(asked), "type": "error", "code": asked.status}}
         if asked.status == 200:
             body = _completion(self._said(asked), asked)
         data = json.dumps(body).encode()
+        if asked.fault == "cut":
+            writer.write(ok + b"Content-Length: 900\r\n\r\n" + data[:20])
+            await writer.drain()
+            return False
         if asked.fault == "broken":
             data = data[: len(data) // 2]
-        if asked.fault == "cut":
-            writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n" + data[:20]
-            )
-            await writer.drain()
-            self.log.append(asked)
-            return False
-        if asked.fault == "endless":
-            self.log.append(asked)
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9000000000\r\n\r\n")
-            while True:
-                writer.write(b" " * 65536)
-                await writer.drain()
         extra = f"Retry-After: {self.retry_after}\r\n" if asked.status == 429 and self.retry_after is not None else ""
-        writer.write(
-            f"HTTP/1.1 {asked.status} X\r\nContent-Type: application/json\r\n{extra}"
-            f"Content-Length: {len(data)}\r\n\r\n".encode()
-            + data
-        )
+        head = f"HTTP/1.1 {asked.status} X\r\nContent-Type: application/json\r\n{extra}"
+        writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         await writer.drain()
-        self.log.append(asked)
         return True
 
     def _door(self, asked: Asked) -> str:
@@ -224,7 +217,7 @@ class ChatServer:
     def _said(self, asked: Asked) -> str:
         slots = slots_of(asked.key)
         if asked.fault == "refusal":
-            return CAPTION_OF_NOBODY
+            return REFUSAL
         if asked.fault in ("empty", "nothing"):
             return json.dumps(asdict(Slots())) if asked.fault == "nothing" else ""
         if asked.fault == "echo":

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from captioning.captioner import NOTHING, Answer
-from captioning.chat_errors import Caller
-from captioning.openai_api import OpenAICaptioner, OpenAIRewriter
-from captioning.payload import data_url
+from captioning.openai import OpenAICaptioner, OpenAIRewriter
+from captioning.openai.errors import RequestContext
+from captioning.photographs import jpeg_data_url
 from captioning.service import Service
 from captioning.style import check, render
 from tests.chat_server import OK, Asked, ChatServer, Plan, faults, slots_of
@@ -38,7 +38,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioning.manners._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("captioning.openai.errors._FIRST_WAIT", 0.01)
 
 
 def service(server: ChatServer, **changes: Any) -> Service:
@@ -47,7 +47,7 @@ def service(server: ChatServer, **changes: Any) -> Service:
 
 def key_of(path: Path) -> str:
     """What the server knows a photograph by."""
-    return hashlib.sha256(base64.b64decode(data_url(path, 10**6).partition(",")[2])).hexdigest()[:16]
+    return hashlib.sha256(base64.b64decode(jpeg_data_url(path, 10**6).partition(",")[2])).hexdigest()[:16]
 
 
 def first_time(fault: str) -> Plan:
@@ -85,10 +85,10 @@ def test_what_goes_wrong_once_is_asked_again(photographs: list[Path], fault: str
 @pytest.mark.parametrize(
     ("fault", "problem"),
     [
-        ("500", "says 500: something went wrong"),
-        ("400", "says 400: something went wrong"),
+        ("500", "returned 500: something went wrong"),
+        ("400", "returned 400: something went wrong"),
         ("cut", "cannot reach http://127.0.0.1"),
-        ("broken", "answers with broken JSON"),
+        ("broken", "returned broken JSON"),
         ("refusal", "refusal"),
         ("empty", "empty"),
         ("long", "cut short at captioner.max_tokens=300"),
@@ -165,7 +165,7 @@ def test_a_model_that_answers_in_prose_is_taken_at_its_word(photographs: list[Pa
     ("given", "told"),
     [
         ({"key": "right"}, r"http://127\.0\.0\.1:\d+/v1 refuses the key in the environment variable TSN_TEST_KEY"),
-        ({"models": ("other",)}, r"does not know the model 'm' \(captioner\.model\)"),
+        ({"models": ("other",)}, r"does not have the model 'm' \(captioner\.model\)"),
     ],
 )
 def test_what_makes_every_request_pointless_stops_at_the_first(
@@ -192,7 +192,7 @@ def test_a_server_that_goes_away_stops_the_run_and_keeps_what_came(photographs: 
     arrived: list[tuple[int, Answer]] = []
     with ChatServer(lambda asked: OK if len(server.log) < 10 else "500") as server:
         answers = OpenAICaptioner(service(server, retries=1, stop_after=4)).describe(photographs)
-        with pytest.raises(UserError, match=r"stopped after 4 failures in a row, the last one: .* says 500"):
+        with pytest.raises(UserError, match=r"stopped after 4 failures in a row, the last one: .* returned 500"):
             arrived.extend(answers)
     assert sum(answer.text is not None for _, answer in arrived) == 10
     assert len(server.log) < 50
@@ -232,8 +232,8 @@ def test_photographs_are_bounded_and_carry_nothing_but_pixels(tmp_path: Path) ->
 def test_a_key_never_comes_back(photographs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in a text that a server made of it, nor in an error."""
     monkeypatch.setenv("TSN_TEST_KEY", "sesame-open")
-    caller = Caller("http://x", "m", "TSN_TEST_KEY", "sesame-open", 1.0)
-    assert caller.one_line("Bad\nkey sesame-open!") == "Bad key [key]!"
+    context = RequestContext("http://x", "m", "TSN_TEST_KEY", "sesame-open", 1.0)
+    assert context.one_line("Bad\nkey sesame-open!") == "Bad key [key]!"
     with ChatServer(lambda asked: "echo") as server:
         answers = describe(server, photographs[:3], api_key_env="TSN_TEST_KEY")
     assert all("sesame" not in f"{answer.text} {answer.said} {answer.problem}" for answer in answers.values())
@@ -269,7 +269,7 @@ def test_many_faults_at_once(photographs: list[Path]) -> None:
     [
         ({"model": None}, "captioner.model is not set"),
         ({"base_urls": ()}, "captioner.base_url is not set"),
-        ({"base_urls": ("localhost:8000",)}, "captioner.base_url=localhost:8000 is no address"),
+        ({"base_urls": ("localhost:8000",)}, "captioner.base_url=localhost:8000 is not a URL"),
     ],
 )
 @pytest.mark.parametrize("back_end", [OpenAICaptioner, OpenAIRewriter])

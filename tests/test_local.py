@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from transformers import GenerationMixin
 
-from captioning import local_prompts
 from captioning.captioner import Answer
 from captioning.local import LocalCaptioner, LocalRewriter
-from captioning.local_model import LocalModel, Reply
-from captioning.local_prompts import Prompt, open_ahead
+from captioning.local.captioner import open_ahead
+from captioning.local.model import LocalModel, Reply
 from captioning.service import Service
+from data.images import open_image as real_open_image
 from tests.small_vlm import CAPTION, Family, write_model
 from utils.errors import UserError
 
@@ -167,9 +167,8 @@ def test_a_broken_photograph_leaves_its_neighbours_alone(
 
 def test_large_photographs_are_scaled_down(photographs: list[Path]) -> None:
     """To no more than `max_pixels`, in their proportions; smaller ones stay as they are."""
-    prompts = list(open_ahead(photographs, "what?", max_pixels=5000, ahead=2))
-    images = [prompt.image for prompt in prompts if isinstance(prompt, Prompt)]
-    sizes = [image.size for image in images if image is not None]
+    images = list(open_ahead(photographs, max_pixels=5000, ahead=2))
+    sizes = [image.size for image in images if isinstance(image, Image.Image)]
     assert sizes == [(50, 100), *SIZES[1:5], (105, 47), (5, 974)]
 
 
@@ -200,12 +199,12 @@ def test_a_model_that_says_nothing_fit_is_stopped(
     folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After so many unfit answers in a row, all of which were handed out before."""
-    monkeypatch.setattr("captioning.local.UNFIT_FACTOR", 1)
+    monkeypatch.setattr("captioning.local.captioner._UNFIT_FACTOR", 1)
     refusing = replace(service(folders("qwen2_5_vl", SORRY)), stop_after=6)
     answers: list[tuple[int, Answer]] = []
-    with pytest.raises(UserError, match=r"the last 8 answers of .* were unfit; .*I'm sorry.*: refusal") as told:
+    with pytest.raises(UserError, match=r"captioner\.model: the last 8 answers .*I'm sorry.*: refusal") as error:
         answers.extend(LocalCaptioner(refusing).describe(photographs * 3))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     assert [answer.problem for _, answer in answers] == ["refusal"] * 8
     assert len(settled(LocalRewriter(replace(refusing, stop_after=4)).rewrite(["red"] * 3))) == 3
 
@@ -218,7 +217,7 @@ def test_a_model_that_says_something_fit_now_and_then_goes_on(
     monkeypatch.setattr(
         LocalModel, "reply", lambda self, prompts, most: [Reply(next(said), 9, 9, True) for _ in prompts]
     )
-    monkeypatch.setattr("captioning.local.UNFIT_FACTOR", 1)
+    monkeypatch.setattr("captioning.local.captioner._UNFIT_FACTOR", 1)
     asked = replace(service(folders("qwen2")), batch_size=2, stop_after=3)
     problems: list[str] = []
     rewritten = LocalRewriter(asked).rewrite([f"a man {number}" for number in range(20)])
@@ -257,7 +256,7 @@ def test_one_photograph_too_much_for_the_memory_is_a_problem_of_its_own(
     watch(monkeypatch, small)
     answers = settled(LocalCaptioner(service(folders("qwen2_5_vl"))).describe(photographs))
     assert [answer.text for answer in answers] == [TEXT] * 5 + [None, None]
-    assert "too little memory for it alone: lower captioner.max_pixels" in answers[5].problem
+    assert "lower captioner.max_pixels" in answers[5].problem
 
 
 def test_photographs_are_opened_while_the_model_works(
@@ -265,20 +264,20 @@ def test_photographs_are_opened_while_the_model_works(
 ) -> None:
     """Those of the next batch, and no others: as few are held of a million as of a dozen."""
     opened = threading.Semaphore(0)
-    real, count, most = local_prompts.open_image, 0, []
+    count, most = 0, list[bool]()
 
     def open_image(path: Path) -> Image.Image:
         opened.release()
-        return real(path)
+        return real_open_image(path)
 
     def wait_for_next(inputs: Any, size: int) -> None:
         nonlocal count
         for _ in range(8 if count == 0 else size):
-            assert opened.acquire(timeout=30), "nobody opens the next batch"
+            assert opened.acquire(timeout=30), "the next batch is not opened"
         count += size
         most.append(opened.acquire(timeout=0))
 
-    monkeypatch.setattr(local_prompts, "open_image", open_image)
+    monkeypatch.setattr("captioning.local.captioner.open_image", open_image)
     watch(monkeypatch, wait_for_next)
     images = photographs * 4
     described = LocalCaptioner(service(folders("qwen2_5_vl"))).describe(images)
@@ -292,7 +291,7 @@ def test_photographs_are_opened_while_the_model_works(
 def test_nothing_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
     """Neither a model nor transformers: a name is told at once."""
     program = (
-        "import sys; from captioning.local import *; from captioning.service import Service\n"
+        "import sys; from captioning.local import LocalCaptioner; from captioning.service import Service\n"
         f"captioner = LocalCaptioner(Service(model={str(tmp_path / 'gone')!r}))\n"
         "print(captioner.name, list(captioner.describe([])), {'torch', 'transformers'} & {*sys.modules})"
     )

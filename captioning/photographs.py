@@ -1,4 +1,4 @@
-"""A photograph as a message carries it: a JPEG of bounded size in a data URL."""
+"""Photographs as language models receive them: of bounded size, in a message as a JPEG data URL."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from data.images import BrokenImageError, open_image
 _QUALITY = 92
 
 
-def bounded(image: Image.Image, max_pixels: int) -> Image.Image:
-    """The image itself, or scaled down to at most `max_pixels` with its sides' ratio kept."""
+def limit_pixels(image: Image.Image, max_pixels: int) -> Image.Image:
+    """Return the image, scaled down to at most `max_pixels` if it has more; the aspect ratio is kept."""
     scale = (max_pixels / (image.width * image.height)) ** 0.5
     if scale >= 1:
         return image
@@ -22,16 +22,16 @@ def bounded(image: Image.Image, max_pixels: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def data_url(path: Path, max_pixels: int) -> str:
-    """Encode a photograph anew, so that nothing but its pixels is sent: no place, no date, no camera.
+def jpeg_data_url(path: Path, max_pixels: int) -> str:
+    """Re-encode a photograph so that only its pixels are sent, and no metadata (place, date, camera).
 
     Raises:
         BrokenImageError: the file cannot be read.
     """
     file = io.BytesIO()
-    image = bounded(open_image(path), max_pixels)
+    image = limit_pixels(open_image(path), max_pixels)
     try:
         image.save(file, "JPEG", quality=_QUALITY)
     except OSError:
-        raise BrokenImageError(f"{path} has {image.width} x {image.height} pixels, which no JPEG can have") from None
+        raise BrokenImageError(f"{path}: {image.width} x {image.height} pixels do not fit into a JPEG") from None
     return f"data:image/jpeg;base64,{base64.b64encode(file.getbuffer()).decode()}"

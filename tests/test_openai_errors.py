@@ -1,0 +1,139 @@
+"""Failures of a chat server: what they mean, how long is waited, and what a stopped run hands out before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from captioning.captioner import Answer
+from captioning.openai import OpenAIRewriter
+from captioning.openai.client import Endpoint, least_busy
+from captioning.openai.errors import FailureBudget, RequestContext, StoppedError, StopSignal, backoff, failure_of
+from captioning.service import Service
+from tests.chat_server import OK, ChatServer
+from utils.errors import UserError
+from utils.interrupts import GracefulShutdown
+
+CONTEXT = RequestContext("http://x", "m", "TSN_TEST_KEY", "sesame-open", 1.0)
+
+
+def rewrite(server: ChatServer, queries: list[str], **changes: Any) -> tuple[dict[str, Answer], UserError | None]:
+    """The answers that were handed out, by query, and the error that came after them."""
+    values: dict[str, Any] = {"model": "m", "base_urls": (server.url,), "form": "text", "retries": 0, "stop_after": 2}
+    answers: dict[str, Answer] = {}
+    try:
+        for position, answer in OpenAIRewriter(Service(**values | changes)).rewrite(queries):
+            answers[queries[position]] = answer
+    except UserError as error:
+        return answers, error
+    return answers, None
+
+
+def misbehaving() -> ChatServer:
+    """Fails at each query that begins with "bad", and takes a second for one that begins with "slow"."""
+    faults = {"bad": "500", "slow": "slow"}
+    return ChatServer(lambda asked: faults.get(asked.key.split()[0], OK))
+
+
+def test_the_failure_that_stops_a_run_is_handed_out_first() -> None:
+    """So that it is recorded; nothing more is sent."""
+    with misbehaving() as server:
+        answers, error = rewrite(server, ["good", "bad 1", "bad 2", "left 1", "left 2"], concurrency=1)
+    assert str(error).startswith("stopped after 2 failures in a row")
+    assert list(answers) == ["good", "bad 1", "bad 2"]
+    assert "returned 500" in answers["bad 2"].problem
+    assert {asked.key for asked in server.log} == answers.keys()
+
+
+def test_answers_in_flight_are_handed_out_before_the_error() -> None:
+    with misbehaving() as server:
+        answers, error = rewrite(server, ["good", "slow", "bad 1", "bad 2", *map(str, range(9))], concurrency=3)
+    assert "2 failures in a row" in str(error)
+    assert answers["slow"].text
+    assert {"bad 1", "bad 2"} < answers.keys()
+
+
+def test_failures_at_the_very_end_stop_nothing() -> None:
+    """All queries have an answer, so that the run is complete."""
+    with misbehaving() as server:
+        answers, error = rewrite(server, ["good", "bad 1", "bad 2"])
+    assert error is None
+    assert [answer.text is None for answer in answers.values()] == [False, True, True]
+
+
+def test_waits_grow_and_retry_after_is_honored() -> None:
+    """At least what the server says; else twice as long each time, at random, up to half a minute."""
+    assert backoff(1, 7.0) == 7.0
+    assert backoff(1, 1e9) == 300.0
+    waits = [[backoff(failures) for _ in range(200)] for failures in (1, 2, 3, 40)]
+    for failures, drawn in zip((1, 2, 3), waits, strict=False):
+        longest = 0.5 * 2 ** (failures - 1)
+        assert longest / 2 <= min(drawn) < max(drawn) <= longest
+    assert max(waits[3]) <= 30.0
+
+
+def test_retry_after_is_a_number_or_a_date() -> None:
+    """A date that is past asks for no wait, and what is neither is ignored."""
+
+    def retry_after(header: str) -> float | None:
+        request = httpx2.Request("POST", "http://x")
+        response = httpx2.Response(429, headers={"Retry-After": header}, request=request)
+        failure = failure_of(openai.RateLimitError("slower", response=response, body=None), CONTEXT, answered=True)
+        assert failure.rate_limited
+        return failure.retry_after
+
+    begun = datetime.now(UTC)
+    wait = retry_after(format_datetime(begun + timedelta(seconds=3600), usegmt=True))
+    assert wait is not None
+    assert 3598 - (datetime.now(UTC) - begun).total_seconds() < wait <= 3600
+    assert backoff(1, retry_after("Sun, 06 Nov 1994 08:49:37 GMT")) <= 0.5
+    assert retry_after("2.5") == 2.5
+    assert [retry_after(header) for header in ("soon", "", "99 Foo 2000")] == [None] * 3
+
+
+def test_one_success_restarts_the_count() -> None:
+    with GracefulShutdown("") as shutdown:
+        stop = StopSignal(shutdown)
+        budget = FailureBudget(3, stop)
+        for _ in range(5):
+            budget.record_failure("no")
+            budget.record_failure("no")
+            budget.record_success()
+        for _ in range(2):
+            budget.record_failure("no")
+        stop.check()
+        budget.record_failure("why")
+        with pytest.raises(StoppedError):
+            stop.check()
+    assert str(stop.error) == "stopped after 3 failures in a row, the last one: why"
+
+
+def test_a_stop_ends_a_wait() -> None:
+    """Of an hour, at once."""
+
+    async def stop_during_wait() -> None:
+        asyncio.get_running_loop().call_later(0.05, stop.set, UserError("no"))
+        await stop.wait_for(asyncio.sleep(3600))
+
+    with GracefulShutdown("") as shutdown:
+        stop, begun = StopSignal(shutdown), time.monotonic()
+        with pytest.raises(StoppedError):
+            asyncio.run(stop_during_wait())
+    assert time.monotonic() - begun < 60
+
+
+def test_the_least_busy_endpoint_is_next_and_one_that_was_not_reached_rests() -> None:
+    client = openai.AsyncOpenAI(api_key="none")
+    one, two = Endpoint(CONTEXT, client, in_flight=3), Endpoint(CONTEXT, client, in_flight=2)
+    assert least_busy([one, two]) is two
+    two.mark_unreachable()
+    assert least_busy([one, two]) is one
+    one.mark_unreachable()
+    assert least_busy([one, two]) is two  # there is no other
