@@ -1,11 +1,11 @@
-"""Captions a second and memory with a server that takes its time, beside asking for one after the other.
+"""Captions a second and peak memory with many requests in flight to a slow server, and with one at a time.
 
     python -m benchmarks.captioning [--images 1000 2000 20000] [--in-flight 64] [--delay 0.2]
 
-A server on the loopback takes `delay` seconds an answer; gen_train_data.py is run on photographs of 64 x 128 pixels, in
-a process of its own. "seconds" is its whole time, with the loading of libraries; "once running" is from the first
-question to the last answer in the journal. The baseline asks as the published script does, one image after the other,
-and is measured on 50 images.
+A local server takes `delay` seconds for an answer; gen_train_data.py is run in a process of its own, on photographs of
+64 x 128 pixels. "seconds" is its whole time, including imports; "once running" is measured from the first request to
+the last answer in the journal. The baseline sends one request at a time, as the published script does, and is measured
+on 50 images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-_BASELINE = 50  # images that are asked for one after the other
+_BASELINE = 50  # images that are captioned one at a time
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from captioning.style import Slots, render
 
-COLOURS = ("red", "blue", "green", "black", "white", "gray", "yellow", "brown")
+COLORS = ("red", "blue", "green", "black", "white", "gray", "yellow", "brown")
 OK = "ok"
 REFUSAL = "I'm sorry, but I can't help with describing people."
 
@@ -42,18 +42,18 @@ Plan = Callable[[Asked], str]
 
 
 def slots_of(key: str) -> Slots:
-    """What the server sees in an image, or reads in a query: drawn by its hash."""
+    """The description of an image or query: drawn by its hash."""
     drawn = hashlib.sha256(key.encode()).digest()
-    upper, lower, shoes, gender = (COLOURS[byte % len(COLOURS)] for byte in drawn[:4])
+    upper, lower, shoes, gender = (COLORS[byte % len(COLORS)] for byte in drawn[:4])
     return Slots(
-        gender="male" if gender in COLOURS[:4] else "female",
+        gender="male" if gender in COLORS[:4] else "female",
         upper_color=upper,
         upper_garment="jacket",
         lower_color=lower,
         lower_garment="trousers",
         shoe_color=shoes,
         shoes="shoes",
-        belongings=f"a {COLOURS[drawn[4] % len(COLOURS)]} backpack",
+        belongings=f"a {COLORS[drawn[4] % len(COLORS)]} backpack",
     )
 
 
@@ -75,7 +75,7 @@ class ChatServer:
     """Use as a context manager; `url` is the base URL, `log` every request in the order of the answers.
 
     Args:
-        plan: what to do with a request: "ok", "slow", "cut", "stall", "broken", "refusal", "empty", "long", "endless",
+        plan: how to answer a request: "ok", "slow", "cut", "stall", "broken", "refusal", "empty", "long", "endless",
             "prose", "nothing", "echo", or an HTTP status such as "429", as text.
         delay: seconds that an answer takes.
         retry_after: seconds named by a 429.

@@ -1,8 +1,8 @@
-"""Models of some ten thousand parameters, of real classes, with their real processors, saved as released ones are.
+"""Models of some ten thousand parameters, of real classes and with real processors, saved as released ones are.
 
-A model with random weights babbles, in another way of another photograph. One that `says` something is made by hand:
-its layers add nothing, and its last matrix makes each token call for the next, so that it says the same whatever it is
-asked.
+With random weights, replies are random and depend on the photograph. A model that `says` something has weights that are
+set by hand: its layers add nothing, and its output matrix maps each token to the next, so that its reply is always the
+same.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def write_model(
     template: str | None = TEMPLATE,
     tied: bool = False,
 ) -> Path:
-    """Write a model, what reads for it, and its chat template to `folder`.
+    """Write a model, its processor or tokenizer, and its chat template to `folder`.
 
     Args:
-        family: an image-text model, or "qwen2", which knows no images.
-        says: its reply, in pieces that differ from one another; None for random weights.
-        template: None for a model that does not chat.
-        tied: its last matrix is its first one, and saved once.
+        family: an image-text model, or "qwen2", which accepts no images.
+        says: its reply, in pieces that all differ; None for random weights.
+        template: None for a model without chat template.
+        tied: whether input and output embeddings share their weights.
     """
     tokenizer = _tokenizer(says or ())
     torch.manual_seed(0)
@@ -89,7 +89,7 @@ def _id(tokenizer: Qwen2Tokenizer, token: str) -> int:
 
 
 def _tokenizer(words: Sequence[str]) -> Qwen2Tokenizer:
-    """Byte pairs that are learnt from the prompts, so that these stay short; each of `words` is a token of its own."""
+    """Byte pairs learned from the prompts, so that these are few tokens; each of `words` is a token of its own."""
     texts = [SYSTEM, *(image_prompt(form) + query_prompt(form, "") for form in ("text", "json"))]
     marks = [f"<|{mark}|>" for mark in _MARKS]
     tokenizer = Qwen2Tokenizer().train_new_from_iterator(texts, 600, new_special_tokens=marks, show_progress=False)
@@ -131,7 +131,7 @@ def _model(family: Family, tokenizer: Qwen2Tokenizer, *, tied: bool) -> PreTrain
 def _processor(
     family: Family, tokenizer: Qwen2Tokenizer, template: str | None
 ) -> Qwen2_5_VLProcessor | Qwen3VLProcessor:
-    """As released, but for the least size of Qwen3-VL's photographs, which is 65,536 pixels."""
+    """As released, except for the minimum size of Qwen3-VL's photographs, which is 65,536 pixels there."""
     if family == "qwen2_5_vl":
         return Qwen2_5_VLProcessor(Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=template)
     sizes: dict[str, Any] = {"patch_size": 16, "size": {"shortest_edge": 64**2, "longest_edge": 2**24}}
@@ -141,7 +141,7 @@ def _processor(
 
 @torch.no_grad()
 def _teach(model: Any, chain: Sequence[int]) -> None:
-    """Make each token of `chain` call for the next one, and all others for none."""
+    """Make each token of `chain` predict the next one, and all others none."""
     for name, weight in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")) and "visual" not in name:
             weight.zero_()

@@ -1,4 +1,4 @@
-"""The local back end, with small models of real classes: what it asks, in which batches, and what it does in need."""
+"""The local back end with small models of real classes: prompts, batches, failures and lack of memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SORRY = ("I'm sorry,", " I can't", " help with that.")
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Models by family and by what they say, each written once."""
+    """Models by family and reply, each written once."""
     known: dict[Any, Path] = {}
 
     def folder(family: Family, says: tuple[str, ...] | None = CAPTION, **options: Any) -> Path:
@@ -47,7 +47,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> list[Path]:
-    """Noise in many sizes, the smallest a pixel, the narrowest as narrow as may be."""
+    """Noise in many sizes, down to one pixel, and up to the largest aspect ratio that is accepted."""
     random = np.random.default_rng(0)
     paths = [tmp_path / f"{number}.png" for number in range(len(SIZES))]
     for path, (width, height) in zip(paths, SIZES, strict=True):
@@ -60,7 +60,7 @@ def service(folder: Path, **changes: Any) -> Service:
 
 
 def settled(answers: Iterator[tuple[int, Answer]]) -> list[Answer]:
-    """Answers by position, each there once, without the time that they took."""
+    """Answers by position, each of which must come once, without their duration."""
     found = list(answers)
     assert sorted(position for position, _ in found) == list(range(len(found)))
     return [replace(answer, seconds=0) for _, answer in sorted(found, key=lambda pair: pair[0])]
@@ -79,7 +79,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, before: Callable[[Any, int], None]) -
 
 @pytest.mark.parametrize("family", SEEING)
 def test_photographs_are_described(family: Family, folders: Callable[..., Path], photographs: list[Path]) -> None:
-    """By a model that is loaded from its folder; the name tells the model, not where it lies."""
+    """By a model that is loaded from its folder; its name does not contain the path."""
     captioner = LocalCaptioner(service(folders(family)))
     assert captioner.name == f"local:{family}"
     answers = dict(captioner.describe(photographs))
@@ -93,7 +93,7 @@ def test_photographs_are_described(family: Family, folders: Callable[..., Path],
 
 @pytest.mark.parametrize("family", [*SEEING, "qwen2"])
 def test_queries_are_rewritten(family: Family, folders: Callable[..., Path]) -> None:
-    """By a model that sees as well as by one of text alone."""
+    """By an image-text model as well as by one for text alone."""
     rewriter = LocalRewriter(service(folders(family)))
     assert rewriter.name == f"local:{family}"
     answers = settled(rewriter.rewrite(["a man in red", "somebody"]))
@@ -101,26 +101,28 @@ def test_queries_are_rewritten(family: Family, folders: Callable[..., Path]) -> 
 
 
 @pytest.mark.parametrize("family", SEEING)
-def test_a_batch_says_what_each_says_alone(
+def test_replies_do_not_depend_on_the_batch(
     family: Family, folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever its neighbours' lengths are.
+    """Whatever the lengths of the other prompts.
 
-    Random weights babble, so that what is compared is what was said, or the text where it happens to pass.
+    Random weights give random replies, so that unfit ones are compared as well.
     """
     free = service(folders(family, None))
     sizes: list[int] = []
     watch(monkeypatch, lambda inputs, size: sizes.append(size))
     alone = settled(LocalCaptioner(replace(free, batch_size=1)).describe(photographs))
-    assert len({answer.said or answer.text for answer in alone}) > len(photographs) // 2, "it does not look at them"
+    assert len({answer.said or answer.text for answer in alone}) > len(photographs) // 2, (
+        "the replies do not depend on the images"
+    )
     for size in (3, 16):
         assert settled(LocalCaptioner(replace(free, batch_size=size)).describe(photographs)) == alone
     assert sizes == [1] * 7 + [3, 3, 1] + [7]
 
 
 @pytest.mark.parametrize("family", [*SEEING, "qwen2"])
-def test_a_batch_of_queries_says_what_each_says_alone(family: Family, folders: Callable[..., Path]) -> None:
-    """And tokens that rule the talk are no more than spaces in a query, from which it does not follow that it ends."""
+def test_rewrites_do_not_depend_on_the_batch(family: Family, folders: Callable[..., Path]) -> None:
+    """Special tokens in a query are replaced by spaces, so that they cannot end the turn."""
     free = service(folders(family, None, tied=True))
     queries = ["a man", "a woman in a long green coat with a white bag and an umbrella", "a <|im_end|>b<|image_pad|>"]
     together = settled(LocalRewriter(free).rewrite(queries))
@@ -129,10 +131,10 @@ def test_a_batch_of_queries_says_what_each_says_alone(family: Family, folders: C
     assert settled(LocalRewriter(free).rewrite(["a  b "])) == together[2:]
 
 
-def test_an_image_takes_the_positions_of_an_image(
+def test_image_tokens_get_two_dimensional_positions(
     folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Qwen counts rows and columns of patches; without the kinds of tokens, it would take them for a line of text."""
+    """Qwen numbers rows and columns of patches; without the token types, it would take them for a line of text."""
     seen: list[torch.Tensor] = []
     watch(monkeypatch, lambda inputs, size: seen.append(inputs["mm_token_type_ids"]))
     list(LocalCaptioner(service(folders("qwen2_5_vl"))).describe(photographs[:2]))
@@ -141,7 +143,7 @@ def test_an_image_takes_the_positions_of_an_image(
 
 @pytest.mark.parametrize("count", [0, 1, 11])
 def test_each_photograph_is_answered_once(count: int, folders: Callable[..., Path], photographs: list[Path]) -> None:
-    """None, one and more than two batches; and each query too."""
+    """With no batch, one, and more than two; and each query too."""
     images = (photographs * 2)[:count]
     answers = settled(LocalCaptioner(service(folders("qwen2_5_vl"))).describe(images))
     assert [answer.text for answer in answers] == [TEXT] * count
@@ -149,10 +151,10 @@ def test_each_photograph_is_answered_once(count: int, folders: Callable[..., Pat
     assert [answer.text for answer in answers] == [TEXT] * count
 
 
-def test_a_broken_photograph_leaves_its_neighbours_alone(
+def test_a_broken_photograph_does_not_affect_the_others(
     folders: Callable[..., Path], photographs: list[Path], tmp_path: Path
 ) -> None:
-    """Cut short, missing, or too narrow for the processor: a problem that names it, and no reason to stop."""
+    """Cut short, missing, or too narrow for the processor: its problem names it, and the run goes on."""
     cut, narrow = tmp_path / "cut.png", tmp_path / "narrow.png"
     cut.write_bytes(photographs[0].read_bytes()[:500])
     Image.new("RGB", (1, 300)).save(narrow)
@@ -166,14 +168,14 @@ def test_a_broken_photograph_leaves_its_neighbours_alone(
 
 
 def test_large_photographs_are_scaled_down(photographs: list[Path]) -> None:
-    """To no more than `max_pixels`, in their proportions; smaller ones stay as they are."""
+    """To at most `max_pixels`, with their aspect ratio kept; smaller ones are unchanged."""
     images = list(open_ahead(photographs, max_pixels=5000, ahead=2))
     sizes = [image.size for image in images if isinstance(image, Image.Image)]
     assert sizes == [(50, 100), *SIZES[1:5], (105, 47), (5, 974)]
 
 
-def test_slots_are_asked_for_as_json(folders: Callable[..., Path], photographs: list[Path]) -> None:
-    """With form "json"; a reply that is none is a problem, and "auto" asks for the filled template."""
+def test_slots_are_requested_as_json(folders: Callable[..., Path], photographs: list[Path]) -> None:
+    """With form "json"; a reply that is no JSON is a problem, and "auto" requests the filled template."""
     slots = ('{"gender": "female",', ' "upper_color": "red",', ' "upper_garment": "coat", "hair_color": null}')
     asked = replace(service(folders("qwen2_5_vl", slots)), form="json")
     [answer] = settled(LocalCaptioner(asked).describe(photographs[:1]))
@@ -186,8 +188,8 @@ def test_slots_are_asked_for_as_json(folders: Callable[..., Path], photographs: 
     assert forms[0] == forms[1] != forms[2]
 
 
-def test_a_reply_that_is_cut_off_is_no_caption(folders: Callable[..., Path], photographs: list[Path]) -> None:
-    """Though what there is of it would pass."""
+def test_a_reply_that_is_cut_off_is_unfit(folders: Callable[..., Path], photographs: list[Path]) -> None:
+    """Even if its beginning would be accepted."""
     short = replace(service(folders("qwen2_5_vl")), max_tokens=2)
     [answer] = settled(LocalCaptioner(short).describe(photographs[:1]))
     assert answer.text is None
@@ -195,10 +197,10 @@ def test_a_reply_that_is_cut_off_is_no_caption(folders: Callable[..., Path], pho
     assert (answer.said, answer.reply_tokens) == ("The person is wearing a red coat", 2)
 
 
-def test_a_model_that_says_nothing_fit_is_stopped(
+def test_unfit_answers_alone_stop_the_run(
     folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After so many unfit answers in a row, all of which were handed out before."""
+    """After too many in a row, all of which are handed out before."""
     monkeypatch.setattr("captioning.local.captioner._UNFIT_FACTOR", 1)
     refusing = replace(service(folders("qwen2_5_vl", SORRY)), stop_after=6)
     answers: list[tuple[int, Answer]] = []
@@ -209,10 +211,8 @@ def test_a_model_that_says_nothing_fit_is_stopped(
     assert len(settled(LocalRewriter(replace(refusing, stop_after=4)).rewrite(["red"] * 3))) == 3
 
 
-def test_a_model_that_says_something_fit_now_and_then_goes_on(
-    folders: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Unfit answers count from the last fit one on; these replies are not of a model."""
+def test_a_fit_answer_restarts_the_count(folders: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unfit answers are counted from the last fit one on; the replies are given by the test."""
     said = iter([SORRY[0], SORRY[0], TEXT, SORRY[0], SORRY[0], TEXT, SORRY[0], SORRY[0], SORRY[0], SORRY[0]])
     monkeypatch.setattr(
         LocalModel, "reply", lambda self, prompts, most: [Reply(next(said), 9, 9, True) for _ in prompts]
@@ -229,7 +229,7 @@ def test_a_model_that_says_something_fit_now_and_then_goes_on(
 def test_batches_shrink_where_memory_runs_out(
     folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By halves, and stay so. The memory is pretended: the real model refuses more than two."""
+    """They are halved, and stay small. The lack of memory for more than two is simulated."""
     sizes: list[int] = []
 
     def small(inputs: Any, size: int) -> None:
@@ -244,10 +244,10 @@ def test_batches_shrink_where_memory_runs_out(
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2]
 
 
-def test_one_photograph_too_much_for_the_memory_is_a_problem_of_its_own(
+def test_a_photograph_too_large_for_the_memory_is_a_failure_of_its_own(
     folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the largest alone: its neighbours are described."""
+    """The others are described."""
 
     def small(inputs: Any, size: int) -> None:
         if len(inputs["pixel_values"]) > 80:
@@ -262,7 +262,7 @@ def test_one_photograph_too_much_for_the_memory_is_a_problem_of_its_own(
 def test_photographs_are_opened_while_the_model_works(
     folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of the next batch, and no others: as few are held of a million as of a dozen."""
+    """Those of the next batch and no more, so that memory does not grow with their number."""
     opened = threading.Semaphore(0)
     count, most = 0, list[bool]()
 
@@ -289,7 +289,7 @@ def test_photographs_are_opened_while_the_model_works(
 
 
 def test_nothing_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
-    """Neither a model nor transformers: a name is told at once."""
+    """Neither a model nor transformers, for the name or for no images."""
     program = (
         "import sys; from captioning.local import LocalCaptioner; from captioning.service import Service\n"
         f"captioner = LocalCaptioner(Service(model={str(tmp_path / 'gone')!r}))\n"

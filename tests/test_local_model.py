@@ -1,4 +1,4 @@
-"""Models that lie on disk otherwise than they should, and the one that is right: what loading says and does."""
+"""Loading local models: the right ones, broken ones, and missing ones."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.pictures import picture
 from tests.small_vlm import CAPTION, TEMPLATE, write_model
 from utils.errors import UserError
 
-Harm = Callable[[Path], object]
+Damage = Callable[[Path], object]
 
 
 def test_a_model_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For captions and rewrites by the same one; from safetensors, in float32 on the CPU."""
+    """For captions and rewrites together; from safetensors, in float32 on the CPU."""
     loads: list[Any] = []
     real = AutoModelForImageTextToText.from_pretrained
 
@@ -43,8 +43,8 @@ def test_a_model_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert loads[0]["use_safetensors"]
 
 
-def test_replies_are_the_likeliest_words(tmp_path: Path) -> None:
-    """Whatever a model's files say of sampling and of penalties for words that stand in the prompt."""
+def test_decoding_is_greedy(tmp_path: Path) -> None:
+    """Whatever sampling and repetition penalty the generation config of a model asks for."""
     folder = write_model(tmp_path / "model", "qwen2")
     prompts = [Prompt(query_prompt("text", query)) for query in ("red, or blue?", "what?")]
     replies = load_model(str(folder), "cpu", images=False).reply(prompts, 24)
@@ -55,8 +55,8 @@ def test_replies_are_the_likeliest_words(tmp_path: Path) -> None:
     assert load_model(str(plain), "cpu", images=False).reply(prompts, 24) == replies
 
 
-def test_thoughts_are_no_part_of_a_rewrite(tmp_path: Path) -> None:
-    """Of a template that opens them, as those of thinking models do, or that can be told to do without."""
+def test_thinking_is_no_part_of_a_rewrite(tmp_path: Path) -> None:
+    """With a template that opens it, or with one that can switch it off."""
 
     def rewrite(says: tuple[str, ...], ending: str) -> str | None:
         folder = write_model(tmp_path / "model", "qwen2", says=says, template=TEMPLATE + ending)
@@ -69,11 +69,11 @@ def test_thoughts_are_no_part_of_a_rewrite(tmp_path: Path) -> None:
     assert rewrite(CAPTION, choice) == "".join(CAPTION)
 
 
-def without(name: str) -> Harm:
+def without(name: str) -> Damage:
     return lambda folder: (folder / name).unlink()
 
 
-def configured(**changes: Any) -> Harm:
+def configured(**changes: Any) -> Damage:
     def change(folder: Path) -> None:
         file = folder / "config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | changes))
@@ -94,7 +94,7 @@ def pickled(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "cause"),
+    ("damage", "cause"),
     [
         (without("config.json"), "cannot be loaded .*model_type"),
         (configured(model_type="unheard_of"), "cannot be loaded .*`unheard_of`"),
@@ -112,17 +112,17 @@ def pickled(folder: Path) -> None:
         (lambda folder: (folder / "chat_template.jinja").write_text("hello"), "its chat template drops"),
     ],
 )
-def test_a_model_that_cannot_be_used_is_named_in_one_line(harm: Harm, cause: str, tmp_path: Path) -> None:
-    """With the reason; no weight is made up, no code of a model is run, nothing is unpickled."""
-    folder = write_model(tmp_path / "harmed", "qwen2_5_vl")
-    harm(folder)
+def test_a_model_that_cannot_be_used_is_named_in_one_line(damage: Damage, cause: str, tmp_path: Path) -> None:
+    """With the reason; no weight is random, no code of a model is run, nothing is unpickled."""
+    folder = write_model(tmp_path / "damaged", "qwen2_5_vl")
+    damage(folder)
     with pytest.raises(UserError, match=f"captioner.model: '{folder}' .*{cause}") as error:
         list(LocalCaptioner(Service(model=str(folder), device="cpu")).describe([tmp_path / "any.png"]))
     assert "\n" not in str(error.value)
 
 
-def test_a_model_that_is_nowhere_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No name at all, no folder, not on the hub; and a model of text alone does not describe."""
+def test_a_missing_model_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name, no folder, not on the hub; and a model for text alone cannot describe images."""
     for make in (LocalCaptioner, LocalRewriter):
         with pytest.raises(UserError, match=r"captioner\.model is not set: .* Qwen/Qwen2\.5-VL-7B-Instruct"):
             make(Service())

@@ -21,7 +21,7 @@ from tests.chat_server import OK, ChatServer
 from utils.errors import UserError
 from utils.interrupts import GracefulShutdown
 
-CONTEXT = RequestContext("http://x", "m", "TSN_TEST_KEY", "sesame-open", 1.0)
+CONTEXT = RequestContext("http://x", Service(model="m"), "sesame-open")
 
 
 def rewrite(server: ChatServer, queries: list[str], **changes: Any) -> tuple[dict[str, Answer], UserError | None]:
@@ -133,7 +133,7 @@ def test_the_least_busy_endpoint_is_next_and_one_that_was_not_reached_rests() ->
     client = openai.AsyncOpenAI(api_key="none")
     one, two = Endpoint(CONTEXT, client, in_flight=3), Endpoint(CONTEXT, client, in_flight=2)
     assert least_busy([one, two]) is two
-    two.mark_unreachable()
+    two.rests_until = time.monotonic() + 60
     assert least_busy([one, two]) is one
-    one.mark_unreachable()
+    one.rests_until = time.monotonic() + 60
     assert least_busy([one, two]) is two  # there is no other

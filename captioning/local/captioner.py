@@ -37,15 +37,13 @@ class _Backend:
         options: `model`, `device`, `batch_size`, `max_pixels`, `max_tokens`, `form` and `stop_after` are used.
 
     Raises:
-        UserError: no model is named.
+        UserError: no model is named; later, it cannot be loaded or used, or gives only unfit answers.
     """
 
     def __init__(self, options: Service) -> None:
         model = options.model
         if not model:
-            raise UserError(
-                "captioner.model is not set: name a folder or a hub model (e.g. Qwen/Qwen2.5-VL-7B-Instruct)"
-            )
+            raise UserError("captioner.model is not set: name a folder or a model (e.g. Qwen/Qwen2.5-VL-7B-Instruct)")
         folder = Path(model).is_dir() or Path(model).is_absolute()
         # Of a folder only its last part: its location changes no answer.
         self.name, self._options = f"local:{Path(model).resolve().name if folder else model}", options
@@ -55,11 +53,7 @@ class LocalCaptioner(_Backend):
     """Describes photographs with an image-text model."""
 
     def describe(self, images: Sequence[Path]) -> Arriving:
-        """Yield `(position, answer)` batch after batch, while the photographs of the next one are opened.
-
-        Raises:
-            UserError: the model cannot be loaded, accepts no images, or gives only unfit answers.
-        """
+        """Yield `(position, answer)` batch after batch, while the photographs of the next one are opened."""
         if not images:
             return
         from captioning.local.model import Prompt, load_model  # torch and transformers take seconds to import
@@ -75,11 +69,7 @@ class LocalRewriter(_Backend):
     """Rewrites queries with an image-text model, or one for text alone."""
 
     def rewrite(self, queries: Sequence[str]) -> Arriving:
-        """Yield `(position, answer)` batch after batch.
-
-        Raises:
-            UserError: the model cannot be loaded, or gives only unfit answers.
-        """
+        """Yield `(position, answer)` batch after batch."""
         if not queries:
             return
         from captioning.local.model import Prompt, load_model  # torch and transformers take seconds to import
@@ -90,12 +80,9 @@ class LocalRewriter(_Backend):
 
 
 def open_ahead(images: Sequence[Path], *, max_pixels: int, ahead: int) -> Generator[Image.Image | Answer, None, None]:
-    """Yield each photograph in order; an answer with a problem replaces one that cannot be described.
+    """Yield each photograph in order, with `ahead` of them opened in advance and no more held.
 
-    Args:
-        images: their files.
-        max_pixels: photographs that have more are scaled down.
-        ahead: how many are opened in advance; no more are ever held here.
+    One with more than `max_pixels` is scaled down; one that cannot be described is replaced by an answer that says why.
     """
     waiting: deque[Future[Image.Image | Answer]] = deque()
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="photographs")

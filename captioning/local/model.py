@@ -37,18 +37,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model returned.
-
-    Attributes:
-        text: without special tokens.
-        prompt_tokens, tokens: lengths of prompt and reply, without padding.
-        finished: whether the model ended the reply itself.
-    """
+    """What a model returned, without special tokens and padding."""
 
     text: str
     prompt_tokens: int
     tokens: int
-    finished: bool
+    finished: bool  # by the model itself, not by a limit
 
 
 class LocalModel:
@@ -111,11 +105,8 @@ class LocalModel:
             raise UserError("it is an encoder-decoder model, which does not continue its prompt")
         words = "a person in a red coat"
         if words not in self._tokenizer.decode(self._tokenizer(words)["input_ids"], skip_special_tokens=True).lower():
-            raise UserError(
-                "its tokenizer does not know English words: tokenizer.json is missing or belongs to another model"
-            )
-        text = self._render(Prompt(words))
-        pixel = Image.new("RGB", (1, 1))
+            raise UserError("its tokenizer cannot encode English text: tokenizer.json is missing or of another model")
+        text, pixel = self._render(Prompt(words)), Image.new("RGB", (1, 1))
         if words not in text or (self.accepts_images and self._render(Prompt(words, pixel)) == text):
             raise UserError("its chat template drops the text or the image of a prompt")
 

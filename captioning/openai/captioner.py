@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from captioning.captioner import Answer, Arriving
-from captioning.openai.client import ChatClient, Content
+from captioning.openai.client import ChatClient
 from captioning.openai.errors import StoppedError, StopSignal
 from captioning.photographs import jpeg_data_url
 from captioning.service import Service
-from captioning.style import Form, image_prompt, query_prompt
+from captioning.style import image_prompt, query_prompt
 from data.images import BrokenImageError
 from utils.errors import UserError
 from utils.interrupts import GracefulShutdown
@@ -57,7 +57,7 @@ class OpenAICaptioner(_Backend):
     """Describes photographs with a multimodal model."""
 
     def describe(self, images: Sequence[Path]) -> Arriving:
-        """Yield `(position, answer)` as answers arrive; raises as `_run_workers` does."""
+        """Yield `(position, answer)` as answers arrive; raises as `_ask_all` does."""
 
         async def ask(client: ChatClient, path: Path) -> Answer:
             encoding = asyncio.get_running_loop().run_in_executor(pool, jpeg_data_url, path, self._options.max_pixels)
@@ -66,10 +66,7 @@ class OpenAICaptioner(_Backend):
             except BrokenImageError as error:
                 return Answer(None, str(error))
 
-            def content(form: Form) -> Content:
-                return [image, {"type": "text", "text": image_prompt(form)}]
-
-            return await client.ask(content)
+            return await client.ask(lambda form: [image, {"type": "text", "text": image_prompt(form)}])
 
         # No more threads than cores: more would only take the interpreter from the thread that talks to the server.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -80,7 +77,7 @@ class OpenAIRewriter(_Backend):
     """Rewrites queries with a language model."""
 
     def rewrite(self, queries: Sequence[str]) -> Arriving:
-        """Yield `(position, answer)` as answers arrive; raises as `_run_workers` does."""
+        """Yield `(position, answer)` as answers arrive; raises as `_ask_all` does."""
 
         async def ask(client: ChatClient, query: str) -> Answer:
             return await client.ask(lambda form: query_prompt(form, query), query=True)
@@ -89,41 +86,6 @@ class OpenAIRewriter(_Backend):
 
 
 def _ask_all(options: Service, items: Sequence[Item], ask: Callable[[ChatClient, Item], Awaitable[Answer]]) -> Arriving:
-    """Yield `(position, answer)` in the order of arrival; raises as `_run_workers` does.
-
-    Until the model has answered, only one item is in work: a wrong key, model or schema costs one request.
-    """
-    with asyncio.Runner() as runner, GracefulShutdown(_NOTICE) as shutdown:
-        stop = StopSignal(shutdown)
-        client, first_contact = ChatClient(options, stop), asyncio.Lock()
-
-        async def answer(item: Item) -> Answer:
-            try:
-                async with first_contact:
-                    stop.check()
-                    if not client.answered:
-                        return await ask(client, item)
-                return await ask(client, item)
-            except (UserError, StoppedError):
-                raise
-            except Exception as error:  # whatever is wrong with one item, the others go on
-                return Answer(None, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-
-        # Somewhat more than may be sent at once, so that the next photographs are already encoded when a slot is free.
-        workers = options.concurrency + max(1, options.concurrency // 4)
-        try:
-            yield from _run_workers(items, answer, workers, runner, stop)
-        finally:
-            runner.run(client.close())
-
-
-def _run_workers(
-    items: Sequence[Item],
-    answer: Callable[[Item], Awaitable[Answer]],
-    workers: int,
-    runner: asyncio.Runner,
-    stop: StopSignal,
-) -> Generator[tuple[int, Answer], None, None]:
     """Yield `(position, answer)` in the order of arrival; after a stop, what was in flight, and then raise the reason.
 
     Answers wait for their reader in a bounded queue, so that memory does not grow with the number of items.
@@ -132,38 +94,54 @@ def _run_workers(
         UserError: every other request would fail as well, or too many failed in a row while others were left.
         KeyboardInterrupt: after Ctrl-C or SIGTERM.
     """
+    # Somewhat more than may be sent at once, so that the next photographs are already encoded when a slot is free.
+    workers = min(len(items), options.concurrency + max(1, options.concurrency // 4))
     positions = iter(range(len(items)))
     queue: asyncio.Queue[tuple[int, Answer] | None] = asyncio.Queue(maxsize=workers)  # None: a worker has ended
+    with asyncio.Runner() as runner, GracefulShutdown(_NOTICE) as shutdown:
+        stop = StopSignal(shutdown)
+        client = ChatClient(options, stop)
 
-    async def work() -> None:
+        async def work() -> None:
+            try:
+                for position in positions:
+                    stop.check()
+                    await queue.put((position, await _answer(ask(client, items[position]))))
+            except StoppedError:
+                pass
+            except UserError as error:
+                stop.set(error)
+            await queue.put(None)
+
+        async def end() -> None:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await client.close()
+
+        tasks = [runner.get_loop().create_task(work()) for _ in range(workers)]
+        running, count = workers, 0
         try:
-            for position in positions:
-                stop.check()
-                await queue.put((position, await answer(items[position])))
-        except StoppedError:
-            pass
-        except UserError as error:
-            stop.set(error)
-        await queue.put(None)
+            while running:
+                arrived = [runner.run(queue.get())]
+                while not queue.empty():  # without running the loop for each
+                    arrived.append(queue.get_nowait())
+                results = [result for result in arrived if result is not None]
+                running, count = running - (len(arrived) - len(results)), count + len(results)
+                yield from results
+        finally:
+            runner.run(end())
+        if stop.error and count < len(items):
+            raise stop.error
+        if shutdown.requested:
+            raise KeyboardInterrupt
 
-    async def cancel() -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
-    tasks = [runner.get_loop().create_task(work()) for _ in range(min(workers, len(items)))]
+async def _answer(asking: Awaitable[Answer]) -> Answer:
+    """Turn an unforeseen exception into a failure of its item alone, so that the others go on."""
     try:
-        running, count = len(tasks), 0
-        while running:
-            arrived = [runner.run(queue.get())]
-            while not queue.empty():  # without running the loop for each
-                arrived.append(queue.get_nowait())
-            results = [result for result in arrived if result is not None]
-            running, count = running - (len(arrived) - len(results)), count + len(results)
-            yield from results
-    finally:
-        runner.run(cancel())
-    if stop.error and count < len(items):
-        raise stop.error
-    if stop.shutdown.requested:
-        raise KeyboardInterrupt
+        return await asking
+    except (UserError, StoppedError):
+        raise
+    except Exception as error:
+        return Answer(None, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")

@@ -27,9 +27,7 @@ _RETRY_TEMPERATURE = 0.7  # at temperature 0 the reply would be the same
 _LONGEST_RATE_LIMIT = 600.0  # seconds that one request waits in total for a server that limits the rate
 _CONNECT_RETRIES = 2  # while no server was reached yet
 _SCHEMA_FAILURES = 2  # server errors in response to a schema before the request is sent without one
-_UNKNOWN_PARAMETER = re.compile(
-    r"unsupported|not supported|unknown|unrecognized|not permitted|max_completion_tokens", re.I
-)
+_UNKNOWN_PARAMETER = re.compile("(un|not )supported|unknown|unrecognized|not permitted|max_completion_tokens", re.I)
 _MAX_REPLY_BYTES = 4_000_000
 _MAX_SAID = 300  # characters of an unfit reply that are kept
 _REST_SECONDS = 5.0  # in which an endpoint that could not be reached is avoided
@@ -53,11 +51,7 @@ class Endpoint:
     context: RequestContext
     client: openai.AsyncOpenAI
     in_flight: int = 0
-    rests_until: float = 0.0
-
-    def mark_unreachable(self) -> None:
-        """Avoid it for a while, if there are others."""
-        self.rests_until = time.monotonic() + _REST_SECONDS
+    rests_until: float = 0.0  # seconds of the monotonic clock
 
 
 def least_busy(endpoints: Sequence[Endpoint]) -> Endpoint:
@@ -82,13 +76,10 @@ class ChatClient:
     """A model and what is known of its server: whether it answers, and which parameters it supports.
 
     Must be used within one event loop, and closed there.
-
-    Attributes:
-        answered: whether the model has answered any request.
     """
 
     def __init__(self, options: Service, stop: StopSignal) -> None:
-        self.answered = False
+        self._answered, self._first_contact = False, asyncio.Lock()
         self._options, self._stop = options, stop
         self._form: Form = "text" if options.form == "text" else "json"
         self._json_works = False
@@ -101,11 +92,10 @@ class ChatClient:
         self._endpoints = [self._endpoint(url) for url in options.base_urls]
 
     def _endpoint(self, url: str) -> Endpoint:
-        options = self._options
-        context = RequestContext(url, options.model or "", options.api_key_env, self._key, options.timeout)
+        context = RequestContext(url, self._options, self._key)
         transport = openai.DefaultAioHttpClient(event_hooks={"response": [_read_limited]})
         # The client's own retries could not be interrupted, would hide failures from the budget, and keep their slot.
-        settings: dict[str, Any] = {"max_retries": 0, "timeout": options.timeout, "http_client": transport}
+        settings: dict[str, Any] = {"max_retries": 0, "timeout": self._options.timeout, "http_client": transport}
         return Endpoint(context, openai.AsyncOpenAI(api_key=self._key or "none", base_url=url, **settings))
 
     async def close(self) -> None:
@@ -116,14 +106,23 @@ class ChatClient:
     async def ask(self, content: Callable[[Form], Content], *, query: bool = False) -> Answer:
         """Send requests until there is a fit answer, or a reason to give up.
 
+        Until the model has answered, others wait: a wrong key, model or schema costs one request.
+
         Args:
             content: builds the message that requests a reply in the given form.
             query: whether it is a query, for which a reply without any content is an answer.
 
         Raises:
             UserError: every other request would fail as well.
-            StoppedError: the run was stopped, and no request is in flight for this answer.
+            StoppedError: the run was stopped before a request for this answer was sent.
         """
+        async with self._first_contact:
+            self._stop.check()
+            if not self._answered:
+                return await self._ask(content, query)
+        return await self._ask(content, query)
+
+    async def _ask(self, content: Callable[[Form], Content], query: bool) -> Answer:
         start, attempts = time.monotonic(), _Attempts(self._form, set(self._omitted))
         prompt_tokens = reply_tokens = 0
         problem = said = ""
@@ -137,7 +136,7 @@ class ChatClient:
                 if not await self._prepare_retry(failure, attempts):
                     break
                 continue
-            self.answered = True
+            self._answered = True
             prompt_tokens, reply_tokens = prompt_tokens + reply.prompt_tokens, reply_tokens + reply.reply_tokens
             text, problem = self._read(reply, attempts.form, query)
             if text is not None or problem == NOTHING:
@@ -161,7 +160,7 @@ class ChatClient:
         else:
             attempts.failures += 1
         retries, rate_limited = self._options.retries, attempts.rate_limited_for > _LONGEST_RATE_LIMIT
-        if not self.answered:
+        if not self._answered:
             if not failure.status and attempts.failures > min(_CONNECT_RETRIES, retries):
                 raise UserError(f"{failure.reason}: is the server up, and is captioner.base_url right?")
             if rate_limited:
@@ -198,9 +197,9 @@ class ChatClient:
                         "/chat/completions", cast_to=object, body=self._body(content, attempts)
                     )
             except (TimeoutError, openai.OpenAIError, ValueError) as error:
-                failure = failure_of(error, endpoint.context, answered=self.answered)
+                failure = failure_of(error, endpoint.context, answered=self._answered)
                 if not failure.status:
-                    endpoint.mark_unreachable()
+                    endpoint.rests_until = time.monotonic() + _REST_SECONDS
                 raise failure from None
             finally:
                 endpoint.in_flight -= 1

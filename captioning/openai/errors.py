@@ -14,6 +14,7 @@ from typing import Any
 
 import openai
 
+from captioning.service import Service
 from utils.errors import UserError
 from utils.interrupts import GracefulShutdown
 
@@ -48,10 +49,8 @@ class RequestContext:
     """What messages about a failed request name, and the key that they must not contain."""
 
     url: str
-    model: str
-    api_key_env: str
+    options: Service
     key: str
-    timeout: float
 
     def one_line(self, text: object) -> str:
         """Make text from a server printable: one line of at most 300 characters, without the key."""
@@ -68,15 +67,10 @@ class StoppedError(Exception):
 
 
 class StopSignal:
-    """Whether requests may still be sent: not after Ctrl-C or SIGTERM, nor after an error that concerns all of them.
-
-    Attributes:
-        shutdown: whether Ctrl-C or SIGTERM came.
-        error: the first error that concerns all requests; None while there is none.
-    """
+    """Whether requests may still be sent: not after Ctrl-C or SIGTERM, nor after an `error` that concerns all."""
 
     def __init__(self, shutdown: GracefulShutdown) -> None:
-        self.shutdown = shutdown
+        self._shutdown = shutdown
         self.error: UserError | None = None
 
     def set(self, error: UserError) -> None:
@@ -85,7 +79,7 @@ class StopSignal:
 
     def check(self) -> None:
         """Raise `StoppedError` if stopped."""
-        if self.error or self.shutdown.requested:
+        if self.error or self._shutdown.requested:
             raise StoppedError
 
     async def wait_for(self, waiting: Coroutine[Any, Any, object]) -> None:
@@ -163,7 +157,7 @@ def failure_of(error: Exception, context: RequestContext, *, answered: bool) -> 
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)
     if any(isinstance(cause, TimeoutError) for cause in causes):
-        return Failure(f"{context.url} gave no answer within {context.timeout:g} s")
+        return Failure(f"{context.url} gave no answer within {context.options.timeout:g} s")
     if isinstance(error, openai.APIConnectionError):  # the client calls some of these timeouts: the root cause is exact
         root = causes[-1]
         words = root.strerror if isinstance(root, OSError) and root.strerror else root
@@ -181,12 +175,16 @@ def _status_failure(error: openai.APIStatusError, context: RequestContext, answe
     if answered and status in (403, 404):  # one moderated image, or one of several servers
         return Failure(reason, retryable=status == 404, status=status)
     if status in (401, 403) and not context.key:
-        raise UserError(f"{context.url} wants a key: set the environment variable {context.api_key_env} ({message})")
+        raise UserError(
+            f"{context.url} wants a key: set the environment variable {context.options.api_key_env} ({message})"
+        )
     if status in (401, 403):
-        raise UserError(f"{context.url} refuses the key in the environment variable {context.api_key_env} ({message})")
+        raise UserError(
+            f"{context.url} refuses the key in the environment variable {context.options.api_key_env} ({message})"
+        )
     if status == 404:
         raise UserError(
-            f"{context.url} does not have the model {context.model!r} (captioner.model), or is no such service "
+            f"{context.url} does not have the model {context.options.model!r} (captioner.model), or is no such service "
             f"(captioner.base_url): {message}"
         )
     if status == 402 or (status == 429 and error.code == "insufficient_quota"):
