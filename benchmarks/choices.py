@@ -1,9 +1,9 @@
-"""What the published choices do to the pseudo-labels of a trained run, beside those made here.
+"""The effect of the published choices on the pseudo-labels of a trained run, compared with those made here.
 
 python -m benchmarks.choices output/demo
 
 The fused features of its training pairs are computed by `best.pth`, with padding attended to (as published) and
-masked, and clustered both ways. Choices of the test are in the run's metrics.json (`python test.py RUN --ablation`).
+masked, and clustered both ways. For choices of the evaluation see metrics.json (`python test.py RUN --ablation`).
 """
 
 from __future__ import annotations
@@ -32,20 +32,22 @@ Metric = Literal["precomputed", "rows"]
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="?", type=Path, default=Path("output/demo"))
-    parser.add_argument("--eps", type=float, default=0.5, help="beside the automatic radius (default: %(default)s)")
-    given = parser.parse_args(argv)
-    config = load_config(given.run / "config.yaml", [f"run.dir={given.run}"])
+    parser.add_argument(
+        "--eps", type=float, default=0.5, help="tried next to the automatic radius (default: %(default)s)"
+    )
+    arguments = parser.parse_args(argv)
+    config = load_config(arguments.run / "config.yaml", [f"run.dir={arguments.run}"])
     records = of_split(READERS[config.data.name](Path(config.data.root)), "train", source=config.data.root)
     pairs = load_training_pairs(records, train_file(Path(config.captions.dir), config.data.name))
     people = person_ids(pairs.names, records)
-    tokenizer, device = load_tokenizer(given.run / "vocab.txt"), pick_device(config.run.device)
+    tokenizer, device = load_tokenizer(arguments.run / "vocab.txt"), pick_device(config.run.device)
     cluster = config.cluster
     print("| padding | metric | eps | clusters | noise | ARI |\n|---|---|---|---|---|---|", flush=True)
     for padding in (True, False):
-        model = TSN.from_checkpoint(given.run / "best.pth", tokenizer, fuse_padding=padding).to(device)
+        model = TSN.from_checkpoint(arguments.run / "best.pth", tokenizer, fuse_padding=padding).to(device)
         features = fused_features(model, tokenizer, pairs, batch_size=config.eval.batch_size)
         tried: list[tuple[Metric, Literal["auto"] | float]]
-        tried = [("rows", "auto"), ("precomputed", "auto"), ("precomputed", given.eps)]
+        tried = [("rows", "auto"), ("precomputed", "auto"), ("precomputed", arguments.eps)]
         for metric, eps in tried:
             found = assign_pseudo_labels(
                 features, k1=cluster.k1, k2=cluster.k2, eps=eps, min_samples=cluster.min_samples, metric=metric

@@ -18,9 +18,9 @@ from captioning.style import Slots, parse
 from configs.load import load_config
 from data.captions import query_file
 from data.readers import READERS
-from retrieval.metrics import intervals, judge_queries
+from retrieval.metrics import confidence_intervals, evaluate_queries
+from retrieval.results import format_intervals
 from retrieval.retrieval_set import read_retrieval_set
-from retrieval.tables import as_text
 from utils.errors import run_script
 
 
@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         asked, seen = (np.array([getattr(one, field.name) or "" for one in side]) for side in (rewrites, captions))
         both = (asked != "")[:, None] & (seen != "")[None]
         scores += both * np.where(asked[:, None] == seen[None], 1, -1)
-    judged = judge_queries(scores, retrieval.query_ids, retrieval.gallery_ids)
-    print(", ".join(f"{name} {value:.1f}" for name, value in judged.figures().items()))
-    print(f"95 % intervals over people: {as_text(intervals(judged))}")
+    metrics = evaluate_queries(scores, retrieval.query_ids, retrieval.gallery_ids)
+    print(", ".join(f"{name} {value:.1f}" for name, value in metrics.means().items()))
+    print(f"95 % confidence intervals (bootstrap over identities): {format_intervals(confidence_intervals(metrics))}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A retrieval set through the model, once: everything that any scoring of it needs."""
+"""Embed a retrieval set once: everything that any scoring of it needs."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ _NOT_FINITE = "the model's embeddings are not finite: train with a lower train.l
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """A retrieval set in the model's space, on the CPU.
+class Embeddings:
+    """Embeddings of a retrieval set, on the CPU.
 
     Attributes:
         image: [G, E] embeddings of the gallery, of unit length.
-        image_tokens: [share of G, P, D] for the matching head, of the images that are this process's; None when they
-            were not asked for.
-        query: [Q, E]; query_ids [Q, L] and query_mask [Q, L], the tokenized queries.
-        rewrite: [Q, E] and caption [G, E], rows of zeros where there is no text; None when nothing has one.
-        seconds: what the `gallery`, the `queries`, the `rewrites` and the `captions` took.
+        image_tokens: [G / processes, P, D] tokens of this process's share of the gallery, for the matching head; None
+            if they were not requested.
+        query: [Q, E] embeddings of the queries.
+        query_ids, query_mask: [Q, L] the tokenized queries.
+        rewrite, caption: [Q, E] and [G, E], rows of zeros where the text is missing; None if all are missing.
+        seconds: time spent on "gallery", "queries", "rewrites" and "captions".
     """
 
     image: Tensor
@@ -61,18 +62,18 @@ def embed(
     workers: int = 0,
     opener: Opener = open_image,
     desc: str = "embedding",
-) -> Embedded:
+) -> Embeddings:
     """Embed gallery, queries, rewrites and captions with `model`, which is left in evaluation mode.
 
-    In a group of processes, each embeds its share of the gallery, and all get all embeddings.
+    In a process group, each process embeds its share of the gallery, and all get all embeddings.
 
     Args:
-        keep_tokens: keep the gallery's tokens for the matching head, G x P x D numbers, in half precision (two bytes
-            each; of a model that computes in bfloat16 nothing is lost) or in `full`.
+        keep_tokens: keep the gallery's tokens for the matching head, G x P x D numbers, in `half` precision (two bytes
+            each; lossless for a model that computes in bfloat16) or in `full`.
 
     Raises:
-        UserError: a gallery image cannot be read (every one counts in a test, so none is left out), or the model's
-            embeddings are not finite.
+        UserError: a gallery image cannot be read (leaving it out would change the metrics), or the embeddings are not
+            finite.
     """
     model.eval()
     device = model.vision_proj.weight.device
@@ -80,67 +81,67 @@ def embed(
     photographs = Photographs([record.path for record in records], test_transform(model.sizes.image), opener=opener)
     loader = DataLoader(photographs, batch_size=batch_size, num_workers=workers)
     seconds: dict[str, float] = {}
-    kind = None if keep_tokens is None else _kind(model, keep_tokens)
-    with Progress(len(photographs), desc=desc, unit="image") as bar, _clock(seconds, "gallery"):
+    dtype = None if keep_tokens is None else _token_dtype(model, keep_tokens)
+    with Progress(len(photographs), desc=desc, unit="image") as bar, _timed(seconds, "gallery"):
         try:
-            images, tokens = _embed_images(model, loader, kind, bar)
-        except BrokenImageError:  # from a worker, with a traceback for a message: look again
+            images, tokens = _embed_images(model, loader, dtype, bar)
+        except BrokenImageError:  # a worker's error carries its traceback: find the file again for a one-line message
             reason = next(iter(find_broken(retrieval.records, what="the gallery").values()), "a file changed meanwhile")
-            raise UserError(f"gallery image {reason}: every gallery image counts, so mend or replace it") from None
+            raise UserError(f"gallery image {reason}: repair or replace it, since every gallery image counts") from None
         images = torch.from_numpy(distributed.gather_shards(images.numpy(), len(retrieval.records)))
     if not images.isfinite().all():
         raise UserError(_NOT_FINITE)
-    with _clock(seconds, "queries"):
+    with _timed(seconds, "queries"):
         ids, mask = tokenize(tokenizer, list(retrieval.queries))
         queries = [
             model.encode_text(ids[part].to(device), mask[part].to(device))[1].cpu()
             for part in torch.arange(len(ids)).split(batch_size)
         ]
-    with _clock(seconds, "rewrites"):
+    with _timed(seconds, "rewrites"):
         rewrite = _embed_texts(model, tokenizer, retrieval.rewrites, batch_size)
-    with _clock(seconds, "captions"):
+    with _timed(seconds, "captions"):
         caption = _embed_texts(model, tokenizer, retrieval.captions, batch_size)
     query = torch.cat(queries)
     if not all(texts is None or texts.isfinite().all() for texts in (query, rewrite, caption)):
         raise UserError(_NOT_FINITE)
-    return Embedded(images, tokens, query, ids, mask, rewrite, caption, seconds)
+    return Embeddings(images, tokens, query, ids, mask, rewrite, caption, seconds)
 
 
-def _kind(model: TSN, keep_tokens: TokenPrecision) -> torch.dtype:
-    if keep_tokens == "full":
+def _token_dtype(model: TSN, precision: TokenPrecision) -> torch.dtype:
+    if precision == "full":
         return torch.float32
     return torch.bfloat16 if model.precision == "bf16" else torch.float16
 
 
 @contextmanager
-def _clock(seconds: dict[str, float], name: str) -> Iterator[None]:
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - start
 
 
 def _embed_images(
-    model: TSN, loader: Iterable[Tensor], kind: torch.dtype | None, bar: Progress
+    model: TSN, loader: Iterable[Tensor], token_dtype: torch.dtype | None, bar: Progress
 ) -> tuple[Tensor, Tensor | None]:
-    """Embeddings of the loader's images, and their tokens if they have a kind; no batch is copied twice."""
+    """Return embeddings [N, E] and, if they have a dtype, tokens [N, P, D], filled in place without further copies."""
     device = model.vision_proj.weight.device
     count, done, sizes = bar.total, 0, model.sizes
-    embeds = torch.empty(count, sizes.embed)
+    embeddings = torch.empty(count, sizes.embed)
     kept = None
-    if kind is not None:
-        kept = torch.empty(count, 1 + sizes.grid[0] * sizes.grid[1], sizes.vision_width, dtype=kind)
+    if token_dtype is not None:
+        kept = torch.empty(count, 1 + sizes.grid[0] * sizes.grid[1], sizes.vision_width, dtype=token_dtype)
     for pixels in loader:
         tokens, embedding = model.encode_image(pixels.to(device))
-        here = slice(done, done := done + len(pixels))
-        embeds[here] = embedding.cpu()
+        batch = slice(done, done := done + len(pixels))
+        embeddings[batch] = embedding.cpu()
         if kept is not None:
-            kept[here] = tokens.to(kept.dtype).cpu()
+            kept[batch] = tokens.to(kept.dtype).cpu()
         bar.advance(len(pixels))
-    return embeds, kept
+    return embeddings, kept
 
 
 def _embed_texts(model: TSN, tokenizer: BertTokenizer, texts: Sequence[str | None], batch_size: int) -> Tensor | None:
-    """[len(texts), E], each distinct text embedded once, zeros for None; None when there is no text at all."""
+    """Return [len(texts), E], each distinct text embedded once, zeros for None; None if there is no text at all."""
     distinct = sorted({text for text in texts if text is not None})
     if not distinct:
         return None
@@ -150,5 +151,5 @@ def _embed_texts(model: TSN, tokenizer: BertTokenizer, texts: Sequence[str | Non
         ids, mask = tokenize(tokenizer, distinct[start : start + batch_size])
         rows.append(model.encode_text(ids.to(device), mask.to(device))[1].cpu())
     table = torch.cat([*rows, torch.zeros(1, rows[0].shape[1])])
-    place = {text: number for number, text in enumerate(distinct)}
-    return table[[len(distinct) if text is None else place[text] for text in texts]]
+    index = {text: number for number, text in enumerate(distinct)}
+    return table[[len(distinct) if text is None else index[text] for text in texts]]

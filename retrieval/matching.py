@@ -1,4 +1,4 @@
-"""The matching head over chosen pairs of query and gallery image, each pair once, in large batches."""
+"""The matching head (ITM) on chosen pairs of query and gallery image, each pair once, in large batches."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ import torch
 from torch import Tensor
 
 from models.tsn import TSN
-from retrieval.embed import Embedded
+from retrieval.embed import Embeddings
 from utils import distributed
 from utils.errors import UserError
 from utils.progress import Progress
 
 Result = TypeVar("Result")
 
-PAIRS = 4  # matched at once, for each image that is embedded at once: many look at the same image
-_BUCKET = 8  # tokens by which the texts of a batch may differ in length: attention is computed of their padding
+PAIRS_PER_IMAGE = 4  # batch size in pairs, relative to that in images: many pairs of a batch share an image
+_LENGTH_STEP = 8  # tokens: texts of a batch differ in length by less, since attention is computed on their padding
 
 
 class Matcher:
-    """Logits of pairs, kept, so that a pair is matched once however often it is asked for.
+    """Computes and caches matching logits, so that each pair is scored once.
 
-    Pairs of texts of about the same length are taken image by image, so that the keys and values of an image are
-    computed once for all of those that look at it, and its tokens travel to the device once for them. In a group of
-    processes, the first asks, and each matches the pairs of its share of the gallery: see `led`.
+    Pairs with texts of similar length are processed image by image, so that an image's tokens are moved to the device,
+    and its keys and values computed, once for all its pairs. In a process group, the main process decides which pairs
+    are scored and every process scores those of its share of the gallery: see `run_on_main`.
 
     Attributes:
-        seconds: spent matching so far.
-        pairs: matched so far.
+        seconds: time spent so far.
     """
 
-    def __init__(self, model: TSN, embedded: Embedded, *, batch_size: int) -> None:
+    def __init__(self, model: TSN, embeddings: Embeddings, *, batch_size: int) -> None:
         self.seconds = 0.0
         self._model = model
-        self._embedded = embedded
-        self._at_once = PAIRS * batch_size
-        self._keys = torch.empty(0, dtype=torch.int64)
+        self._embeddings = embeddings
+        self._batch_size = PAIRS_PER_IMAGE * batch_size
+        self._keys = torch.empty(0, dtype=torch.int64)  # sorted: query * G + image
         self._logits = torch.empty(0)
 
     @property
-    def pairs(self) -> int:
+    def num_pairs(self) -> int:
+        """Distinct pairs scored so far."""
         return len(self._keys)
 
     def __call__(self, queries: Tensor, images: Tensor) -> Tensor:
-        """Logits [P] of queries [P] and images [P], numbers of rows of the retrieval set."""
-        keys = queries * len(self._embedded.image) + images
+        """Return the logits [P] of pairs given by query indices [P] and image indices [P]."""
+        keys = queries * len(self._embeddings.image) + images
         wanted = keys.unique()
         new = wanted[~torch.isin(wanted, self._keys)]
         if len(new):
@@ -55,21 +55,21 @@ class Matcher:
             if distributed.world_size() > 1:
                 distributed.broadcast(torch.tensor(len(new)))
                 distributed.broadcast(new)
-            logits = torch.cat([self._logits, self._matched(new)])
+            logits = torch.cat([self._logits, self._match(new)])
             self._keys, order = torch.cat([self._keys, new]).sort()
             self._logits = logits[order]
             self.seconds += time.perf_counter() - start
         return self._logits[torch.searchsorted(self._keys, keys)]
 
-    def led(self, work: Callable[[], Result]) -> Result | None:
-        """What `work` returns in the first process, where alone it is called.
+    def run_on_main(self, work: Callable[[], Result]) -> Result | None:
+        """Call `work` in the main process alone and return its result; the other processes return None.
 
-        The others match their shares of the pairs that it asks for until it ends, and return None: what is ranked is
-        then decided in one place, whatever the last bit of a similarity is elsewhere.
+        Until it ends, the others score their shares of the pairs that it requests. Rankings are thus decided in one
+        place, even where similarities differ in the last bit between processes.
         """
         if not distributed.is_main_process():
             while count := int(distributed.broadcast(torch.tensor(0))):
-                self._matched(distributed.broadcast(torch.empty(count, dtype=torch.int64)))
+                self._match(distributed.broadcast(torch.empty(count, dtype=torch.int64)))
             return None
         try:
             return work()
@@ -78,38 +78,39 @@ class Matcher:
                 distributed.broadcast(torch.tensor(0))
 
     @torch.inference_mode()
-    def _matched(self, keys: Tensor) -> Tensor:
-        """Logits [P] of pairs that nobody has matched yet."""
-        embedded, model = self._embedded, self._model
-        if embedded.image_tokens is None:
+    def _match(self, keys: Tensor) -> Tensor:
+        """Return the logits [P] of pairs that are not in the cache."""
+        embeddings, model = self._embeddings, self._model
+        if embeddings.image_tokens is None:
             raise ValueError("the gallery was embedded without its tokens, which matching needs")
         device = model.itm_head.weight.device
-        gallery = len(embedded.image)
+        gallery = len(embeddings.image)
         queries, images = keys // gallery, keys % gallery
-        bucket = (embedded.query_mask.sum(dim=1) + _BUCKET - 1) // _BUCKET
+        length = (embeddings.query_mask.sum(dim=1) + _LENGTH_STEP - 1) // _LENGTH_STEP
         owner = torch.searchsorted(torch.tensor(distributed.shard_ends(gallery)), images, right=True)
-        order = ((owner * (1 + bucket.max()) + bucket[queries]) * gallery + images).argsort(stable=True)
+        order = ((owner * (1 + length.max()) + length[queries]) * gallery + images).argsort(stable=True)
         shares = torch.bincount(owner, minlength=distributed.world_size()).tolist()
-        mine = order.split(shares)[distributed.rank()]
+        own = order.split(shares)[distributed.rank()]
         first = distributed.shard(gallery).start
         found = [torch.empty(0)]
-        with Progress(len(mine), desc="matching", unit="pair") as bar:
-            for part in mine.split(self._at_once) if len(mine) else ():
-                mask = embedded.query_mask[queries[part]]
-                longest = int(mask.sum(dim=1).max())  # the queries of a batch need no more padding than that
-                looked_at, image = images[part].unique(return_inverse=True)
+        with Progress(len(own), desc="matching", unit="pair") as bar:
+            for batch in own.split(self._batch_size) if len(own) else ():
+                mask = embeddings.query_mask[queries[batch]]
+                longest = int(mask.sum(dim=1).max())  # no batch needs more padding than its longest query
+                distinct, image = images[batch].unique(return_inverse=True)
                 logits = model.match(
-                    embedded.image_tokens[looked_at - first].to(device).float(),
-                    embedded.query_ids[queries[part], :longest].to(device),
+                    embeddings.image_tokens[distinct - first].to(device).float(),
+                    embeddings.query_ids[queries[batch], :longest].to(device),
                     mask[:, :longest].to(device),
                     image=image.to(device),
                 )
                 found.append(logits.cpu())
-                bar.advance(len(part))
-        logits_of_all = torch.empty(len(keys))
-        logits_of_all[order] = torch.from_numpy(distributed.all_gather_rows(torch.cat(found).numpy(), shares))
-        if distributed.is_main_process() and not logits_of_all.isfinite().all():  # the others wait for the next request
+                bar.advance(len(batch))
+        all_logits = torch.empty(len(keys))
+        all_logits[order] = torch.from_numpy(distributed.all_gather_rows(torch.cat(found).numpy(), shares))
+        # Only the main process raises: the others wait for its next request.
+        if distributed.is_main_process() and not all_logits.isfinite().all():
             raise UserError(
                 "the matching head's logits are not finite: set train.precision=fp32, or test another checkpoint"
             )
-        return logits_of_all
+        return all_logits

@@ -1,14 +1,24 @@
-"""From embeddings to scores: fuse two similarities, then let the matching head look again at the best."""
+"""From embeddings to scores: fuse two similarities (MSM), then re-rank the best images by the matching head (ITM)."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from transformers import BertTokenizer
 
-UNSEEN = -100.0  # added to what the matching head did not look at, below all that it did (as published)
-_ROWS = 1024  # queries whose ties are looked for at once
+from data.images import Opener, open_image
+from models.tsn import TSN
+from retrieval.embed import Embeddings, TokenPrecision, embed
+from retrieval.matching import Matcher
+from retrieval.metrics import QueryMetrics, evaluate_queries
+from retrieval.retrieval_set import RetrievalSet
+from utils import distributed
+
+UNMATCHED_OFFSET = -100.0  # added to scores without a logit, which puts them below all that have one (as published)
+_CHUNK = 1024  # queries whose ties are resolved at a time
 
 Match = Callable[[Tensor, Tensor], Tensor]
 
@@ -16,45 +26,52 @@ Match = Callable[[Tensor, Tensor], Tensor]
 def fused_similarity(
     query: Tensor, image: Tensor, rewrite: Tensor | None, gallery_caption: Tensor | None, weight: float
 ) -> Tensor:
-    """`w rewrite . gallery_caption + (1 - w) query . image`, [Q, G].
+    """Return `w rewrite . gallery_caption + (1 - w) query . image`, [Q, G].
 
     Args:
-        query: [Q, E], embeddings of the queries, of unit length like the others.
-        image: [G, E], of the gallery images.
-        rewrite: [Q, E], of the rewritten queries; a row of zeros where there is none. None: no query has one.
-        gallery_caption: [G, E], of the gallery's captions; zeros or None likewise.
-        weight: w. Where rewrite or caption is missing, the plain similarity stands alone, with weight 1.
+        query: [Q, E] embeddings of the queries, of unit length like the others.
+        image: [G, E] embeddings of the gallery images.
+        rewrite: [Q, E] embeddings of the rewritten queries, rows of zeros where missing; None if all are missing.
+        gallery_caption: [G, E] embeddings of the gallery's captions, zeros or None likewise.
+        weight: w. Where the rewrite or the caption is missing, the similarity of query and image counts alone.
     """
-    plain = query @ image.T
+    query_image = query @ image.T
     if not weight or rewrite is None or gallery_caption is None:
-        return plain
-    return mixed(plain, rewrite @ gallery_caption.T, rewrite.any(dim=1), gallery_caption.any(dim=1), weight)
+        return query_image
+    has_rewrite, has_caption = rewrite.any(dim=1), gallery_caption.any(dim=1)
+    return fuse(query_image, rewrite @ gallery_caption.T, has_rewrite, has_caption, weight)
 
 
-def mixed(plain: Tensor, told: Tensor, has_rewrite: Tensor, has_caption: Tensor, weight: float) -> Tensor:
-    """`w told + (1 - w) plain`, [Q, G], and `plain` for queries [Q] and images [G] without text."""
-    fused = (told * weight).add_(plain, alpha=1 - weight)
-    fused[~has_rewrite] = plain[~has_rewrite]
-    fused[:, ~has_caption] = plain[:, ~has_caption]
+def fuse(
+    query_image: Tensor, rewrite_caption: Tensor, has_rewrite: Tensor, has_caption: Tensor, weight: float
+) -> Tensor:
+    """Return `w rewrite_caption + (1 - w) query_image`, [Q, G]; `query_image` alone where a text is missing.
+
+    Args:
+        has_rewrite, has_caption: [Q] and [G], boolean.
+    """
+    fused = (rewrite_caption * weight).add_(query_image, alpha=1 - weight)
+    fused[~has_rewrite] = query_image[~has_rewrite]
+    fused[:, ~has_caption] = query_image[:, ~has_caption]
     return fused
 
 
-def best_images(similarity: Tensor, k: int) -> Tensor:
-    """Numbers [Q, k] of the images of highest similarity [Q, G]; of equal ones, those that stand first in the gallery.
+def top_images(similarity: Tensor, k: int) -> Tensor:
+    """Return the indices [Q, min(k, G)] of each query's most similar images, in no particular order.
 
-    They come in no particular order. Where the gallery is smaller, k is its size.
+    Ties go to the images that come first in the gallery.
     """
     k = min(k, similarity.shape[1])
-    values, best = similarity.topk(k, dim=1, sorted=False)
+    values, top = similarity.topk(k, dim=1, sorted=False)
     if not k or k == similarity.shape[1]:
-        return best
-    for start in range(0, len(similarity), _ROWS):
-        part, chosen = similarity[start : start + _ROWS], values[start : start + _ROWS]
+        return top
+    for start in range(0, len(similarity), _CHUNK):
+        rows, chosen = similarity[start : start + _CHUNK], values[start : start + _CHUNK]
         last = chosen.min(dim=1, keepdim=True).values
-        # Where more images have the last chosen value than were chosen, topk took any of them.
-        tied = ((part == last).sum(dim=1) > (chosen == last).sum(dim=1)).nonzero()[:, 0]
-        best[start + tied] = part[tied].sort(dim=1, descending=True, stable=True).indices[:, :k]
-    return best
+        # Where more images share the last chosen value than were chosen, topk took an arbitrary subset of them.
+        tied = ((rows == last).sum(dim=1) > (chosen == last).sum(dim=1)).nonzero()[:, 0]
+        top[start + tied] = rows[tied].sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return top
 
 
 def rerank(similarity: Tensor, match: Match, k: int) -> Tensor:
@@ -62,18 +79,85 @@ def rerank(similarity: Tensor, match: Match, k: int) -> Tensor:
 
     Args:
         similarity: [Q, G].
-        match: scores chosen pairs: query numbers [P], image numbers [P] -> logits [P].
-        k: images a query; 0 leaves the similarity as it is.
+        match: scores pairs: query indices [P], image indices [P] -> logits [P].
+        k: images per query; 0 returns the similarity unchanged.
 
     Returns:
         Scores [Q, G].
     """
     if not k:
         return similarity
-    best = best_images(similarity, k)
-    queries = torch.arange(len(similarity), device=best.device).repeat_interleave(best.shape[1])
-    images = best.flatten()
+    top = top_images(similarity, k)
+    queries = torch.arange(len(similarity), device=top.device).repeat_interleave(top.shape[1])
+    images = top.flatten()
     logits = match(queries, images).to(similarity)
-    scores = similarity + UNSEEN
+    scores = similarity + UNMATCHED_OFFSET
     scores[queries, images] = logits + similarity[queries, images]
     return scores
+
+
+class Scorer:
+    """Scores a retrieval set at any weight and k, from similarities that are computed once.
+
+    Attributes:
+        query_image: [Q, G] similarity of query and image.
+        rewrite_caption: [Q, G] similarity of rewrite and caption; None if all rewrites or all captions are missing.
+        seconds: time that one similarity matrix took.
+    """
+
+    def __init__(self, embeddings: Embeddings, retrieval: RetrievalSet, match: Matcher) -> None:
+        self.embeddings = embeddings
+        self.retrieval = retrieval
+        self.match = match
+        start = time.perf_counter()
+        self.query_image = embeddings.query @ embeddings.image.T
+        self.seconds = time.perf_counter() - start
+        self.rewrite_caption: Tensor | None = None
+        if embeddings.rewrite is not None and embeddings.caption is not None:
+            self.rewrite_caption = embeddings.rewrite @ embeddings.caption.T
+            self._has_rewrite, self._has_caption = embeddings.rewrite.any(dim=1), embeddings.caption.any(dim=1)
+
+    def similarity(self, weight: float) -> Tensor:
+        """Return the fused similarity [Q, G], which the caller must not modify."""
+        if not weight or self.rewrite_caption is None:
+            return self.query_image
+        return fuse(self.query_image, self.rewrite_caption, self._has_rewrite, self._has_caption, weight)
+
+    def scores(self, *, weight: float, k: int) -> Tensor:
+        """Return the fused similarity with the `k` best images of each query re-ranked, [Q, G]."""
+        return rerank(self.similarity(weight), self.match, k)
+
+    def evaluate(self, *, weight: float, k: int) -> QueryMetrics:
+        """Return the metrics of each query by these scores."""
+        scores = self.scores(weight=weight, k=k)
+        return evaluate_queries(scores.numpy(), self.retrieval.query_ids, self.retrieval.gallery_ids)
+
+
+def validate(
+    model: TSN,
+    tokenizer: BertTokenizer,
+    retrieval: RetrievalSet,
+    *,
+    k: int,
+    weight: float,
+    batch_size: int,
+    tokens: TokenPrecision = "half",
+    opener: Opener = open_image,
+) -> dict[str, float]:
+    """Return R1, R5, R10, mAP and mINP of a model between epochs, by the scores that a test computes.
+
+    In a process group, all processes must call it, and all get the metrics of the main one.
+
+    Args:
+        k: images per query that the matching head re-ranks.
+        weight: of the rewrites.
+        tokens: precision in which the gallery's tokens are kept for the matching head.
+    """
+    keep = tokens if k else None
+    embeddings = embed(
+        model, tokenizer, retrieval, keep_tokens=keep, batch_size=batch_size, opener=opener, desc="validation"
+    )
+    match = Matcher(model, embeddings, batch_size=batch_size)
+    found = match.run_on_main(lambda: Scorer(embeddings, retrieval, match).evaluate(weight=weight, k=k).means())
+    metrics: dict[str, float] = distributed.run_on_main(lambda: found)
+    return metrics

@@ -1,4 +1,4 @@
-"""Run in a group: a gallery of one image, embedded, matched and judged; see test_matching.py."""
+"""Run in a process group: embed and match a gallery of one image; see test_matching.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "top")
 
 
 def main(folder: Path) -> None:
-    """Write what all need, and say that the logit is the one that the model gives when it is asked alone."""
+    """Print "same" if the logit is that of a single process."""
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
     tokenizer = load_tokenizer(folder / "vocab.txt")
     torch.manual_seed(0)
@@ -33,17 +33,17 @@ def main(folder: Path) -> None:
     record = ImageRecord(picture(folder / "1.png"), "1.png", ("a red top",), 1, "test")
     one = np.array([1])
     retrieval = RetrievalSet((record,), (None,), record.captions, (None,), one, one, np.array([0]))
-    embedded = embed(model, tokenizer, retrieval, keep_tokens="full", batch_size=2)
-    match = Matcher(model, embedded, batch_size=2)
-    logit = match.led(lambda: match(torch.tensor([0]), torch.tensor([0])))
+    embeddings = embed(model, tokenizer, retrieval, keep_tokens="full", batch_size=2)
+    match = Matcher(model, embeddings, batch_size=2)
+    logit = match.run_on_main(lambda: match(torch.tensor([0]), torch.tensor([0])))
     if logit is None:
         return
-    # The last process has the image; the first saw it only through the group.
+    # The image belongs to the last process; the main one has it only through the group.
     alone = TSN(sizes, enc_token=enc_token_id(tokenizer), dropout=0.0).eval()
     alone.load_state_dict(model.state_dict())
     with torch.no_grad():
         tokens, _ = alone.encode_image(test_transform(sizes.image)(open_image(record.path))[None])
-        expected = alone.match(tokens, embedded.query_ids, embedded.query_mask)
+        expected = alone.match(tokens, embeddings.query_ids, embeddings.query_mask)
     print("same" if torch.allclose(logit, expected, atol=1e-5) else f"{logit} is not {expected}")
 
 

@@ -115,10 +115,10 @@ def test_a_checkpoint_is_not_tested_in_the_folder_of_another_run(small: tuple[Pa
         train.main(quick_run(*small, tmp_path / run, "train.rounds=1", "train.epochs=1"))
     one, two = tmp_path / "one", tmp_path / "two"
     message = complaint(test_script.main, [str(two / "best.pth"), "--config", str(one / "config.yaml")])
-    assert message == f"{one} holds another run: set run.dir to a folder for the figures of {two / 'best.pth'}"
+    assert message == f"{one} holds another run: set run.dir to a folder for the results of {two / 'best.pth'}"
     assert not (one / "metrics.json").exists()
     both = complaint(test_script.main, [str(one / "best.pth"), "--checkpoint", str(two / "best.pth")])
-    assert both == f"which checkpoint: {one / 'best.pth'} or {two / 'best.pth'}?"
+    assert both == f"two checkpoints are given: {one / 'best.pth'} and {two / 'best.pth'}"
 
 
 def test_captions_of_another_data_set(small: tuple[Path, Path], tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_run_folder_without_a_checkpoint(small: tuple[Path, Path], tmp_path: P
     train.main(quick_run(*small, run, "train.rounds=1", "train.epochs=1"))
     (run / "best.pth").unlink()
     assert complaint(test_script.main, [str(run)]).startswith(f"{run / 'best.pth'} is missing: train first")
-    assert complaint(test_script.main, [str(tmp_path)]) == f"{tmp_path} is no run folder: it has no config.yaml"
+    assert complaint(test_script.main, [str(tmp_path)]) == f"{tmp_path} is not a run folder: it has no config.yaml"
     odd = [*quick_run(*small, tmp_path / "other"), "cluster.source_weight=0.1", "cluster.source_name=icfg_pedes"]
     message = complaint(train.main, [*odd, "cluster.source_root=nowhere"])
     assert message.startswith("cluster.source_root: folder nowhere is missing")

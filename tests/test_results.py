@@ -1,4 +1,4 @@
-"""test.py on a trained run: the files that it writes, what is chosen on the validation split, and other galleries."""
+"""test.py on a trained run: the files that it writes, tuning on the validation split, and other galleries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from utils.errors import UserError
 
 @pytest.fixture
 def run(whole: Path, tmp_path: Path) -> Path:
-    """A trained run of one's own."""
+    """A copy of a trained run."""
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
@@ -34,35 +34,36 @@ def metrics(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_everything_is_written_and_agrees(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The page, the tables, and the line of each query, from which the same figures follow."""
+def test_all_files_are_written_and_agree(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page, the tables, and a line per query, from which the same metrics follow."""
     found = metrics_of(run)
-    said = capsys.readouterr().out
-    assert "16 gallery images" in said
+    assert "16 gallery images" in capsys.readouterr().out
     lines = [json.loads(line) for line in (run / "per_query.jsonl").read_text().splitlines()]
     assert len(lines) == found["queries"] == 32
-    for way, row in zip(("plain", "msm", "itm", "both"), found["ablation"], strict=True):
-        ranks = [line["rank"][way] for line in lines]
+    for variant, row in zip(("plain", "msm", "itm", "both"), found["ablation"], strict=True):
+        ranks = [line["rank"][variant] for line in lines]
         assert row["R1"] == pytest.approx(100 * np.mean([rank == 1 for rank in ranks]))
-        assert row["mAP"] == pytest.approx(100 * np.mean([line["average_precision"][way] for line in lines]), abs=1e-3)
+        assert row["mAP"] == pytest.approx(
+            100 * np.mean([line["average_precision"][variant] for line in lines]), abs=1e-3
+        )
     for line in lines:
         first = [place for place, one in enumerate(line["top"], 1) if one["person"] == line["person"]]
         assert line["rank"]["both"] == (first[0] if first else pytest.approx(13, abs=3))
         assert [one["score"] for one in line["top"]] == sorted((one["score"] for one in line["top"]), reverse=True)
         assert [one["matching"] is None for one in line["top"]] == [False, False] + [True] * 8
         assert line["image"].startswith("test/")
-    assert [row["calls"] for row in found["costs"]] == [0, None, 0, None]  # there is no journal of these texts
+    assert [row["calls"] for row in found["costs"]] == [0, None, 0, None]  # these texts have no journal
     assert f"{found['R1']:.2f} [" in (run / "table.md").read_text()
     assert r"\toprule" in (run / "table.tex").read_text()
     page = (run / "report.html").read_text()
-    assert "Answered worst" in page
+    assert "Worst queries" in page
     assert "Pseudo-clusters of the last round" in page
     assert "msm_weight: 0.7" in page
     assert {(cell["weight"], cell["k"]) for cell in found["sweep"]} >= {(1.0, 0), (0.7, 2), (0.0, 2)}
 
 
-def test_another_epochs_weights_have_a_folder_of_their_own(run: Path) -> None:
-    """Nobody chose the last epoch, and the run's figures are those of its best."""
+def test_the_results_of_another_epoch_have_a_folder_of_their_own(run: Path) -> None:
+    """The last epoch was not selected, and the run's own results are those of its best epoch."""
     before = metrics_of(run)
     assert before["chosen_on"] == "val"
     test_script.main([str(run), "--checkpoint", str(run / "last.pth")])
@@ -71,8 +72,8 @@ def test_another_epochs_weights_have_a_folder_of_their_own(run: Path) -> None:
     assert metrics(run / "last")["checkpoint"].endswith("last.pth")
 
 
-def test_the_whole_ablation(run: Path) -> None:
-    """Every weight with every k that the gallery has images for, and the same figures where they were there before."""
+def test_the_full_sweep(run: Path) -> None:
+    """Every weight with every k up to the gallery's size; points of the default sweep stay the same."""
     before, found = metrics_of(run), metrics_of(run, "--ablation")
     at = {(cell["weight"], cell["k"]): cell for cell in found["sweep"]}
     assert len(at) == len(found["sweep"]) == 11 * 5  # 0, 2, 4, 8 and 16
@@ -80,10 +81,10 @@ def test_the_whole_ablation(run: Path) -> None:
     assert {name: at[0.7, 2][name] for name in ("R1", "mAP")} == {name: found[name] for name in ("R1", "mAP")}
 
 
-def test_weight_and_k_are_chosen_on_the_validation_split(
+def test_weight_and_k_are_tuned_on_the_validation_split(
     small: Small, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By its rewrites, which gen_test_data.py then writes, too; the test's figures have no part in it."""
+    """With its rewrites, which gen_test_data.py then writes, too; test metrics have no influence."""
     captions = Path(shutil.copytree(small[1], tmp_path / "captions"))
     arguments = ["--set", f"captions.dir={captions}", "eval.msm_weight=val", "eval.k_test=val"]
     with pytest.raises(UserError, match=r"cuhk_val_qwen_gen_captions\.json is missing: .*gen_test_data\.py"):
@@ -96,15 +97,14 @@ def test_weight_and_k_are_chosen_on_the_validation_split(
     cheapest = min(chosen, key=lambda cell: (cell["k"], cell["weight"]))
     assert (found["msm_weight"], found["k_test"]) == (cheapest["weight"], cheapest["k"])
     assert len(found["validation"]) == 11 * 5
-    assert "chosen on the validation split" in (run / "table.md").read_text()
+    assert "tuned on the validation split" in (run / "table.md").read_text()
 
     only_weight = metrics_of(run, *arguments, "eval.k_test=3")
     assert {cell["k"] for cell in only_weight["validation"]} == {3}
     assert only_weight["k_test"] == 3
     table = (run / "table.md").read_text()
-    assert (
-        f"weight of rewrites {only_weight['msm_weight']:g} (chosen on the validation split), 3 images matched;" in table
-    )
+    weight = f"{only_weight['msm_weight']:g}"
+    assert f"weight of the rewrites: {weight} (tuned on the validation split); re-ranked images per query: 3;" in table
     entries = json.loads((small[0] / "reid_raw.json").read_text())
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -117,7 +117,7 @@ def test_weight_and_k_are_chosen_on_the_validation_split(
 
 
 def test_on_another_data_set(small: Small, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a folder of its own, which says what it was trained on; the run's figures stay."""
+    """In a folder of its own, with what it was trained on; the run's own results stay."""
     other = write_small_data(tmp_path / "other", tmp_path / "texts", images=3)
     config = tmp_path / "other.yaml"
     config.write_text(f"data: {{name: demo, root: {other[0]}}}\ncaptions: {{dir: {other[1]}}}\n")
@@ -134,38 +134,38 @@ def test_on_another_data_set(small: Small, run: Path, tmp_path: Path, capsys: py
     assert "TSN on RSTPReid, trained on CUHK-PEDES" in (run / "on_other" / "report.html").read_text()
     assert metrics(run) == before
 
-    # What is chosen is chosen on the run's own validation split, of which the other data know nothing.
+    # Tuning uses the validation split of the run's own data, not of the other data set.
     (other[1] / "rstp_val_qwen_gen_captions.json").write_text("[]")
     captions = Path(shutil.copytree(small[1], tmp_path / "own"))
-    chosen = ["--set", f"captions.dir={captions}", "eval.msm_weight=val"]
-    assert gen_test_data.main(["--config", str(run / "config.yaml"), *chosen]) == 0
-    assert test_script.main([str(run), "--on", str(config), *chosen]) == 0
+    tuned = ["--set", f"captions.dir={captions}", "eval.msm_weight=val"]
+    assert gen_test_data.main(["--config", str(run / "config.yaml"), *tuned]) == 0
+    assert test_script.main([str(run), "--on", str(config), *tuned]) == 0
     assert len(metrics(run / "on_other")["validation"]) == 11
 
 
 def test_distractors_and_cameras(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """More images to take for the right ones, in a folder of their own; and one camera's gallery at a time."""
+    """Distractors have a folder of their own; cameras are evaluated one at a time."""
     before = metrics_of(run)
     for number in range(3):
-        picture(tmp_path / "strangers" / f"{number}_9.png", (190, 30, 35 + number))
-    test_script.main([str(run), "--distractors", str(tmp_path / "strangers"), "--by-camera", r"_(\d+)\.png"])
+        picture(tmp_path / "others" / f"{number}_9.png", (190, 30, 35 + number))
+    test_script.main([str(run), "--distractors", str(tmp_path / "others"), "--by-camera", r"_(\d+)\.png"])
     assert "3 of 19 gallery images have no caption" in capsys.readouterr().out
-    found = metrics(run / "with_strangers")
+    found = metrics(run / "with_others")
     assert found["gallery"] == 19
     assert found["ablation"][0]["mAP"] <= before["ablation"][0]["mAP"]
     assert {name: one["queries"] for name, one in found["cameras"].items()} == dict.fromkeys("0123", 32)
     assert metrics(run) == before
-    assert "One camera at a time" in (run / "with_strangers" / "report.html").read_text()
+    assert "Single-camera galleries" in (run / "with_others" / "report.html").read_text()
 
 
-def test_more_images_to_match_than_there_are(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_k_above_the_size_of_the_gallery(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = metrics_of(run, "--set", "eval.k_test=500")
-    assert "500 images should be matched and the gallery has 16: all are" in capsys.readouterr().out
+    assert "eval.k_test=500 exceeds the gallery of 16 images" in capsys.readouterr().out
     assert found["k_test"] == 500
 
 
-def test_rewrites_that_are_missing_are_counted(small: Small, run: Path, tmp_path: Path) -> None:
-    """In the table, too."""
+def test_missing_texts_are_counted(small: Small, run: Path, tmp_path: Path) -> None:
+    """In the notes of the table."""
     captions = Path(shutil.copytree(small[1], tmp_path / "captions"))
     file = captions / "cuhk_test_qwen_gen_captions.json"
     entries = json.loads(file.read_text())
@@ -186,23 +186,23 @@ def test_an_image_that_vanished_since_training_is_named(small: Small, run: Path,
         test_script.main([str(run), "--set", f"data.root={data}"])
 
 
-def test_a_run_without_a_sample_of_its_features_has_no_picture_of_clusters(run: Path) -> None:
-    """As one of an older version; and a file that is broken is named."""
+def test_a_run_without_stored_features_has_no_plot_of_clusters(run: Path) -> None:
+    """Such as a run of an older version; a broken file is named."""
     file = run / "pseudo_labels_1.npz"
     with np.load(file) as content:
         np.savez(file, **{name: content[name] for name in ("labels", "names", "eps")})
     metrics_of(run)
     assert "Pseudo-clusters" not in (run / "report.html").read_text()
-    file.write_bytes(b"no archive")
+    file.write_bytes(b"not an archive")
     with pytest.raises(UserError, match=r"pseudo_labels_1\.npz cannot be read"):
         test_script.main([str(run)])
-    (run / "pseudo_labels_old.npz").write_bytes(b"")  # a copy that somebody kept
+    (run / "pseudo_labels_old.npz").write_bytes(b"")  # a user's copy
     file.unlink()
     metrics_of(run)
 
 
-def test_two_processes_find_what_one_finds(run: Path, tmp_path: Path) -> None:
-    """Each embeds and matches its share of the gallery, and one writes; also where one of them has no pair to match."""
+def test_two_processes_give_the_results_of_one(run: Path, tmp_path: Path) -> None:
+    """Each embeds and matches its share of the gallery, and one writes; also if one of them has no pair to match."""
     for k in (5, 1):
         alone = metrics_of(run, "--set", f"eval.k_test={k}")
         together = metrics_of(run, "--set", f"eval.k_test={k}", "run.processes=2")

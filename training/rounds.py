@@ -16,7 +16,7 @@ from clustering.pseudo_labels import PseudoLabels
 from data.images import Opener
 from models.tsn import TSN
 from retrieval.options import EvaluationOptions
-from retrieval.validation import validate
+from retrieval.scoring import validate
 from training.batches import BatchOptions, pseudo_labelled_batches
 from training.checkpoints import NO_METRIC, RoundCheckpoints
 from training.epoch import Epoch, Learner, train_epoch

@@ -1,160 +1,189 @@
-"""Line charts as SVG text: no library, no script; colours and type come from the page's style sheet."""
+"""Charts of the report as inline SVG, drawn by matplotlib in colors that follow the page's style sheet."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING, Any  # only drawing loads matplotlib, which takes a second
+from xml.etree import ElementTree
 
-from retrieval.report.axes import Axis, spread
-from retrieval.report.content import Curve
-
-WIDTH, HEIGHT = 380, 236  # without the legend, which adds its own height
-LETTER = 6.3  # mean width of a letter at the style sheet's chart type size, in the picture's units
-LEGEND_LINE = 18
-LABEL_LETTERS = 12
-MARKED_POINTS = 24  # above this many points in a line, marks would run into one another
-COLOURS = 6  # `.series-0` ... in the style sheet
-
-# Told apart without colour. Five shapes against six colours: the pair first repeats at the thirty-first line.
-SHAPES = (
-    "M-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0 -6.4 0z",
-    "M-2.9-2.9h5.8v5.8h-5.8z",
-    "M0-4.1L4.1 0L0 4.1L-4.1 0z",
-    "M0-3.9L3.9 2.9H-3.9z",
-    "M0 3.9L3.9-2.9H-3.9z",
-)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Point = tuple[float, float]
 
+# Colors as matplotlib draws them -> variables of style.css, which has other values for dark mode.
+SERIES = ("#0067a5", "#c24e00", "#00805c", "#a4437f", "#846a00", "#55595e")
+_INK, _QUIET, _GRID, _SHEET = "#1b1d20", "#5b6168", "#ebebe6", "#ffffff"
+_VARIABLES = {color: f"var(--series-{number})" for number, color in enumerate(SERIES)}
+_VARIABLES |= {_INK: "var(--ink)", _QUIET: "var(--quiet)", _GRID: "var(--grid)", _SHEET: "var(--sheet)"}
+# Lines are told apart without color, too; five markers and six colors: a pair first repeats at the 31st line.
+MARKERS = ("o", "s", "D", "^", "v")
+MAX_NAMED = 2 * len(SERIES)  # groups of a scatter plot that are easy to tell apart
+_MAX_MARKED = 24  # points; the markers of longer lines would run into one another
+_SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tsn",  # the same ids each time
+    "font.family": "DejaVu Sans",  # for the layout: comes with matplotlib; the page's font, which is narrower, is shown
+    "font.size": 11,
+    "text.color": _INK,
+    "text.parse_math": False,
+    "axes.labelcolor": _QUIET,
+    "axes.edgecolor": _QUIET,
+    "axes.titlesize": "medium",
+    "axes.titlecolor": _QUIET,
+    "xtick.color": _QUIET,
+    "ytick.color": _QUIET,
+    "grid.color": _GRID,
+    "lines.markersize": 6,
+    "lines.markeredgecolor": _SHEET,
+    "lines.markeredgewidth": 1,
+}
 
-def line_chart(curve: Curve) -> str:
-    """Draw `curve` as one `<svg>` element, `WIDTH` units wide, for the body of an HTML page.
 
-    Each line ends in its name; the legend adds its mark and its last value; each point tells its value when pointed at.
-    A point that is not finite leaves a gap, a point between two gaps is a dot, and a chart without points says so.
+@dataclass(frozen=True)
+class LineChart:
+    """One or more lines over the same axes.
+
+    Attributes:
+        title: what the chart shows ("Losses").
+        x_label: the quantity along the horizontal axis ("epoch").
+        y_label: the quantity along the vertical axis, with its unit.
+        lines: points (x, y) by the name of their line; a point that is not finite is a gap.
     """
-    lines = {name: points for name, points in curve.lines.items() if any(map(_drawable, points))}
-    legend, legend_height = _legend(lines)
-    height = HEIGHT + legend_height
-    opening = f'class="chart" viewBox="0 0 {WIDTH} {height}" role="img"'
-    if not lines:
-        note = f'<text class="none" x="{WIDTH / 2:g}" y="{height / 2:g}" text-anchor="middle">no data</text>'
-        return f'<svg {opening} aria-label="{escape(curve.title)}: no data">{note}</svg>'
 
-    points = [point for line in lines.values() for point in line if _drawable(point)]
-    top, bottom = legend_height + 28.0, height - 38.0
-    down = Axis.outward([y for _, y in points], start=bottom, end=top)
-    left = 10 + LETTER * max(len(down.label(tick)) for tick in down.ticks)
-    right = WIDTH - 16 - LETTER * max(len(_short(name)) for name in lines)
-    along = Axis.exact([x for x, _ in points], start=left + 8, end=right - 4)
-
-    parts = [legend, _axes(curve, along, down, left=left, right=right), _end_labels(lines, along, down, right=right)]
-    parts += [_line(name, line, index, curve, along, down) for index, (name, line) in enumerate(lines.items())]
-    summary = "; ".join(f"{name} ends at {_value(_last(line)[1])}" for name, line in lines.items())
-    return f'<svg {opening} aria-label="{escape(f"{curve.title}: {summary}")}">{"".join(parts)}</svg>'
+    title: str
+    x_label: str
+    y_label: str
+    lines: Mapping[str, Sequence[Point]]
 
 
-def _axes(curve: Curve, along: Axis, down: Axis, *, left: float, right: float) -> str:
-    """Grid lines with their values, and the names of both quantities."""
-    parts = [f'<text class="unit" x="0" y="{down.end - 14:.1f}">{escape(curve.y_label)}</text>']
-    for tick in down.ticks:
-        y = down.place(tick)
-        parts.append(f'<path class="grid" d="M{left:.1f} {y:.1f}H{right:.1f}"/>')
-        parts.append(f'<text class="tick y" x="{left - 7:.1f}" y="{y + 4:.1f}">{down.label(tick)}</text>')
-    for tick in along.ticks:
-        x = along.place(tick)
-        parts.append(f'<path class="notch" d="M{x:.1f} {down.start:.1f}v4"/>')
-        parts.append(f'<text class="tick x" x="{x:.1f}" y="{down.start + 17:.1f}">{along.label(tick)}</text>')
-    middle = (left + right) / 2
-    parts.append(f'<path class="base" d="M{left:.1f} {down.start:.1f}H{right:.1f}"/>')
-    parts.append(f'<text class="unit x" x="{middle:.1f}" y="{down.start + 33:.1f}">{escape(curve.x_label)}</text>')
-    return "".join(parts)
+@dataclass(frozen=True)
+class ScatterPlot:
+    """Points of a plane in groups, some of which are named.
+
+    Attributes:
+        title: what the plot shows.
+        named: points (x, y) by group, each group with a look of its own.
+        others: points of groups that are too many or too small to be told apart.
+        noise: points that belong to no group.
+        note: text below the plot.
+    """
+
+    title: str
+    named: Mapping[str, Sequence[Point]]
+    others: Sequence[Point]
+    noise: Sequence[Point]
+    note: str
 
 
-def _line(name: str, line: Sequence[Point], index: int, curve: Curve, along: Axis, down: Axis) -> str:
-    """One line with its marks and, over each point, a place that tells the value when pointed at."""
-    runs = _runs(line)
-    places = [[(along.place(x), down.place(y)) for x, y in run] for run in runs]
-    parts = [
-        '<path class="line" d="M' + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) + '"/>'
-        for run in places
-        if len(run) > 1
-    ]
-    everywhere = sum(map(len, runs)) <= MARKED_POINTS
-    for run, spots in zip(runs, places, strict=True):
-        for number, (value, (x, y)) in enumerate(zip(run, spots, strict=True)):
-            last = run is runs[-1] and number == len(run) - 1
-            if everywhere or last or len(run) == 1:
-                parts.append(_mark(index, x, y))
-            told = f"{name}: {_value(value[1])} ({curve.x_label} {_value(value[0])})"
-            parts.append(f'<circle class="spot" cx="{x:.1f}" cy="{y:.1f}" r="7"><title>{escape(told)}</title></circle>')
-    return f'<g class="{_colour(index)}">{"".join(parts)}</g>'
+def line_chart(chart: LineChart) -> str:
+    """Draw a chart as one `<svg>` element, with a legend of last values and a tooltip on each point."""
+    lines = {
+        name: [point for point in points if all(map(math.isfinite, point))] for name, points in chart.lines.items()
+    }
+    lines = {name: points for name, points in lines.items() if points}
+    tooltips: dict[str, Sequence[str]] = {}
+    with _figure(380, 262) as figure:
+        axes = figure.add_subplot()
+        for number, (name, points) in enumerate(lines.items()):
+            color, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+            marked = None if len(points) <= _MAX_MARKED else [len(chart.lines[name]) - 1]
+            label = f"{name}: {_text(points[-1][1], digits=3)}"
+            axes.plot(*_columns(chart.lines[name]), color=color, marker=marker, markevery=marked, label=label)
+            # Large transparent markers, which a pointer hits easily.
+            axes.plot(*_columns(points), "o", color=color, alpha=0, markersize=14, gid=f"points {number}")
+            tooltips[f"points {number}"] = [f"{name}: {_text(y)} ({chart.x_label} {_text(x)})" for x, y in points]
+        _style_axes(axes, chart)
+        if lines:
+            columns = max(1, 60 // (max(len(text) for text in axes.get_legend_handles_labels()[1]) + 5))
+            figure.legend(loc="outside upper left", ncols=columns, frameon=False, handlelength=1, columnspacing=1.2)
+        summary = "; ".join(f"{name} ends at {_text(points[-1][1])}" for name, points in lines.items())
+        return _inline_svg(figure, f"{chart.title}: {summary or 'no data'}", tooltips)
 
 
-def _end_labels(lines: dict[str, Sequence[Point]], along: Axis, down: Axis, *, right: float) -> str:
-    """The name of each line beside its last point, moved apart where two would cover each other."""
-    ends = [_last(line) for line in lines.values()]
-    places = [(along.place(x), down.place(y)) for x, y in ends]
-    heights = spread([y for _, y in places], gap=13.0, low=down.end, high=down.start)
-    parts = []
-    for index, (name, (x, y), height) in enumerate(zip(lines, places, heights, strict=True)):
-        leader = f'<path class="leader" d="M{x + 6:.1f} {y:.1f}L{right + 8:.1f} {height:.1f}"/>'
-        text = f'<text class="name" x="{right + 11:.1f}" y="{height + 4:.1f}">{escape(_short(name))}</text>'
-        moved = abs(height - y) > 3 or right - x > 10
-        parts.append(f'<g class="{_colour(index)}">{leader if moved else ""}{text}</g>')
-    return "".join(parts)
+def scatter_plot(plot: ScatterPlot) -> str:
+    """Draw a scatter plot as one `<svg>` element, with the name of its group as the tooltip of a point."""
+    tooltips = {name: [f"{name}, {len(points)} images"] for name, points in plot.named.items()}
+    with _figure(1000, 620) as figure:
+        axes = figure.add_subplot()
+        axes.set_axis_off()
+        axes.plot(*_columns(plot.noise), "o", mfc="none", mec=_QUIET, alpha=0.35, markersize=5)
+        axes.plot(*_columns(plot.others), "o", color=_QUIET, alpha=0.45, markersize=5, mew=0)
+        for number, (name, points) in enumerate(plot.named.items()):
+            color, marker = SERIES[number % len(SERIES)], MARKERS[number // len(SERIES) % len(MARKERS)]
+            axes.plot(*_columns(points), marker, color=color, markersize=8, gid=name)
+        count = len(plot.noise) + len(plot.others) + sum(map(len, plot.named.values()))
+        return _inline_svg(figure, f"{plot.title}: {count} points", tooltips)
 
 
-def _legend(lines: dict[str, Sequence[Point]]) -> tuple[str, int]:
-    """Mark, name and last value of each line, in as many rows as they need; with the height that they take."""
-    parts, x, y = [], 5.0, 10
-    for index, (name, line) in enumerate(lines.items()):
-        value = _value(_last(line)[1], digits=3)
-        width = 24 + LETTER * (len(name) + 1 + len(value))
-        if x > 5 and x + width > WIDTH:
-            x, y = 5.0, y + LEGEND_LINE
-        text = f'{escape(name)} <tspan class="last">{value}</tspan>'
-        mark = f'<g class="{_colour(index)}">{_mark(index, x, y)}</g>'
-        parts.append(f'{mark}<text class="key" x="{x + 9:.1f}" y="{y + 4:.1f}">{text}</text>')
-        x += width
-    return "".join(parts), y + 10
+@contextmanager
+def _figure(width: int, height: int) -> Iterator[Figure]:
+    """A figure whose size in CSS pixels is that of its `<svg>` element at full size."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=(width / 72, height / 72), layout="constrained")  # matplotlib's SVG has 72 units an inch
 
 
-def _mark(index: int, x: float, y: float) -> str:
-    return f'<path class="mark" transform="translate({x:.1f} {y:.1f})" d="{SHAPES[index % len(SHAPES)]}"/>'
+def _style_axes(axes: Axes, chart: LineChart) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    steps = [1, 2, 5, 10]
+    whole = all(float(x).is_integer() for points in chart.lines.values() for x, _ in points)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=steps, integer=whole))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=steps))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: _text(value, digits=6))
+    axes.set_title(chart.y_label, loc="left")
+    axes.set_xlabel(chart.x_label)
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "left", "right"]].set_visible(False)
 
 
-def _colour(index: int) -> str:
-    return f"series-{index % COLOURS}"
+def _inline_svg(figure: Figure, label: str, tooltips: Mapping[str, Sequence[str]]) -> str:
+    """Save a figure as an `<svg>` element for the body of a page.
+
+    Args:
+        label: describes the chart to screen readers.
+        tooltips: by `gid` of an artist: one for each of its markers, or a single one for all.
+    """
+    file = StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    root = ElementTree.fromstring(file.getvalue())
+    root.attrib = {"class": "chart", "viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(_SVG)
+        element.attrib = {key.removeprefix(_XLINK): value for key, value in element.attrib.items()}
+        style = element.get("style", "")
+        for color, variable in _VARIABLES.items():
+            style = style.replace(color, variable)
+        if style:
+            element.set("style", style)
+    for definitions in root.findall("defs"):  # matplotlib's rules, which would apply to the whole page
+        for rules in definitions.findall("style"):
+            definitions.remove(rules)
+    for group in list(root.iter("g")):
+        texts = tooltips.get(group.attrib.pop("id", ""), ())  # other ids would be repeated in the next chart
+        targets = list(group.iter("use")) if len(texts) > 1 else [group]
+        for target, text in zip(targets, texts, strict=bool(texts)):
+            ElementTree.SubElement(target, "title").text = text
+    return ElementTree.tostring(root, encoding="unicode")
 
 
-def _runs(line: Sequence[Point]) -> list[list[Point]]:
-    """The stretches of `line` between its gaps, none of them empty."""
-    runs: list[list[Point]] = [[]]
-    for point in line:
-        if _drawable(point):
-            runs[-1].append(point)
-        elif runs[-1]:
-            runs.append([])
-    return [run for run in runs if run]
+def _columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
 
 
-def _drawable(point: Point) -> bool:
-    """Finite, and small enough that the difference of two such values is finite too."""
-    return all(abs(value) < 1e300 for value in point) and not any(map(math.isnan, point))
-
-
-def _last(line: Sequence[Point]) -> Point:
-    return next(point for point in reversed(line) if _drawable(point))
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LABEL_LETTERS else name[: LABEL_LETTERS - 1] + "…"
-
-
-def _value(value: float, *, digits: int = 4) -> str:
-    """So many significant digits, and every digit of a whole number."""
-    if float(value).is_integer() and abs(value) < 1e9:
-        return f"{value:,.0f}".replace("-", "−")
-    return f"{value:.{digits}g}".replace("-", "−")
+def _text(value: float, *, digits: int = 4) -> str:
+    """A number with so many significant digits, whole numbers with all of theirs."""
+    whole = float(value).is_integer() and abs(value) < 1e9
+    return (f"{value:,.0f}" if whole else f"{value:.{digits}g}").replace("-", "−")

@@ -1,116 +1,160 @@
-"""What a report shows, as plain values: the page decides nothing about retrieval, and retrieval nothing about HTML."""
+"""Charts and tables of the report from what a run has logged, an evaluation has found, and a data set holds."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.ablation import SweepPoint
+from retrieval.report.charts import MAX_NAMED, LineChart, Point, ScatterPlot
+from retrieval.retrieval_set import DISTRACTOR_ID, RetrievalSet
+from utils.files import read_jsonl, read_npz
+
+_MAX_WORDS = 60  # longer texts share the last bar of the histogram
+_MAX_LINES = 6  # in a chart
+_PERPLEXITY = 30.0  # of t-SNE
+_MIN_POINTS = 5  # of a scatter plot
+_LABELS_FILE = re.compile(r"pseudo_labels_(\d+)\.npz")
+
+_LOSSES = ("loss", "itc", "itm", "id")
+_BY_ROUND = {  # title -> y label, keys of a round's log entry
+    "Pseudo-labels": ("count", ("clusters", "noise")),
+    "Cluster size": ("images", ("mean_size", "median_size")),
+    "Clustering, without ground truth": ("index", ("silhouette", "ari_before")),
+    "Agreement with ground-truth identities": ("index", ("ari", "nmi", "purity")),
+    "Pairs of the same identity": ("share", ("precision", "recall", "f")),
+}
 
 
-@dataclass(frozen=True)
-class AblationRow:
-    """Retrieval figures with parts of the test side switched on or off.
+def training_charts(log: Path) -> list[LineChart]:
+    """Return losses, validation metrics and cluster quality from `log.jsonl`; empty if there is no log."""
+    events = read_jsonl(log)
+    epochs, validations, rounds = (
+        [event for event in events if event["event"] == name] for name in ("epoch", "validation", "labels")
+    )
+    by_epoch = [(float(number), event) for number, event in enumerate(epochs, start=1)]  # of the whole run
+    by_validation = [(float(number), event) for number, event in enumerate(validations, start=1)]
+    by_round = [(float(event["round"]), event) for event in rounds]
+    charts = [
+        LineChart("Losses", "epoch", "mean of the epoch", _lines(by_epoch, _LOSSES)),
+        LineChart("Validation", "epoch", "percent", _lines(by_validation, ("R1", "R10", "mAP"))),
+        *(LineChart(title, "round", unit, _lines(by_round, keys)) for title, (unit, keys) in _BY_ROUND.items()),
+    ]
+    return [chart for chart in charts if chart.lines]
 
-    Attributes:
-        msm: whether the rewritten query and the gallery captions took part in the similarity.
-        itm: whether the matching head re-ranked the first images.
-        R1: Rank-1 in percent; `R5` and `R10` likewise.
-        mAP: mean average precision in percent.
-        mINP: mean inverse negative penalty in percent.
-        bounds: 95 % interval of each figure by name; empty where none was computed.
-        milliseconds: what a query takes; None where that was not measured.
-        calls: of a language model, a query; None where that is not known.
+
+def _lines(events: Sequence[tuple[float, dict[str, Any]]], names: Sequence[str]) -> dict[str, list[Point]]:
+    lines = {name: [(x, float(event[name])) for x, event in events if name in event] for name in names}
+    return {name: points for name, points in lines.items() if points}
+
+
+def sweep_charts(points: Sequence[SweepPoint], *, weight: float) -> list[LineChart]:
+    """Return R1 and mAP over the weight of the rewrites, a line per k, and over k, with and without rewrites."""
+    ks, weights = sorted({point.k for point in points}), sorted({point.weight for point in points})
+    at = {(point.weight, point.k): point.metrics for point in points}
+    if len(ks) > _MAX_LINES:
+        shown = [ks[round(number * (len(ks) - 1) / (_MAX_LINES - 1))] for number in range(_MAX_LINES)]
+    else:
+        shown = ks
+    charts = []
+    for name in ("R1", "mAP"):
+        over_weight = {f"k = {k}": [(w, at[w, k][name]) for w in weights if (w, k) in at] for k in shown}
+        over_k = {f"w = {w:g}": [(float(k), at[w, k][name]) for k in ks if (w, k) in at] for w in (0.0, weight)}
+        for title, label, lines in (
+            ("weight of the rewrites", "weight w", over_weight),
+            ("number of re-ranked images", "re-ranked images per query, k", over_k),
+        ):
+            long = {line: values for line, values in lines.items() if len(values) > 2}
+            if long:
+                charts.append(LineChart(f"{name} by {title}", label, "percent", long))
+    return charts
+
+
+def word_charts(texts: Mapping[str, Sequence[str | None]]) -> list[LineChart]:
+    """Return a histogram of the number of words, a line for each kind of text."""
+    lines = {}
+    for name, kind in texts.items():
+        counts = Counter(min(words, _MAX_WORDS) for words in _words([text for text in kind if text]))
+        if counts:
+            total = counts.total()
+            lines[name] = [(float(words), 100 * counts[words] / total) for words in range(min(counts), max(counts) + 1)]
+    return [LineChart("Words per text", "words", "percent of texts", lines)] if lines else []
+
+
+def cluster_plot(run: Path, *, seed: int = 0) -> ScatterPlot | None:
+    """Return the last round's sample of fused features in a plane (t-SNE); None if the run has none.
+
+    Raises:
+        UserError: that round's file cannot be read.
     """
+    rounds = [int(match[1]) for file in run.glob("*.npz") if (match := _LABELS_FILE.fullmatch(file.name))]
+    if not rounds:
+        return None
+    stored = read_npz(run / f"pseudo_labels_{max(rounds)}.npz", ["labels"], optional=["sample", "features"])
+    if len(stored.get("sample", ())) < _MIN_POINTS:  # runs of older versions stored no sample
+        return None
+    labels, sample, features = stored["labels"], stored["sample"], stored["features"].astype(np.float32)
 
-    msm: bool
-    itm: bool
-    R1: float
-    R5: float
-    R10: float
-    mAP: float
-    mINP: float
-    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    milliseconds: float | None = None
-    calls: int | None = 0
+    from sklearn.manifold import TSNE  # takes a second to load
 
+    features /= np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+    perplexity = min(_PERPLEXITY, (len(features) - 1) / 3)
+    plane = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
+    own, sizes = labels[sample], np.bincount(labels[labels >= 0])
+    largest = np.argsort(-sizes, kind="stable")[:MAX_NAMED]
 
-@dataclass(frozen=True)
-class RankedImage:
-    """One gallery image at its place in a ranking.
+    def points(chosen: np.ndarray) -> list[Point]:
+        return [(float(x), float(y)) for x, y in plane[chosen]]
 
-    Attributes:
-        path: the image file.
-        right: whether it shows the person that the query describes.
-        score: what it was ranked by; higher is better.
-        caption: the generated text about it, or an empty string.
-        rank: its place in the ranking, from 1; None: where it stands in its list.
-        parts: what the score is made of, by name, as it should be shown.
-        matched: whether the matching head looked at it; where it did not, `score` is the similarity.
-    """
-
-    path: Path
-    right: bool
-    score: float
-    caption: str
-    rank: int | None = None
-    matched: bool = True
-    parts: Mapping[str, str] = field(default_factory=dict)
+    part = "" if len(sample) == len(labels) else f"{len(sample):,} of "
+    return ScatterPlot(
+        title="Pseudo-clusters of the last round",
+        named={f"cluster {label}": points(own == label) for label in largest if (own == label).any()},
+        others=points((own >= 0) & ~np.isin(own, largest)),
+        noise=points(own < 0),
+        note=f"t-SNE of the fused features of {part}{len(labels):,} training images, with the {len(sizes):,} clusters "
+        f"of the last round: the {len(largest)} largest in color, the others as gray dots, noise "
+        f"({int((labels < 0).sum()):,} images) as rings.",
+    )
 
 
-@dataclass(frozen=True)
-class QueryExample:
-    """One query and the head of its ranking.
-
-    Attributes:
-        text: the query as it was written.
-        rewrite: the query in the style of the generated captions, or None where there is none.
-        ranked: the best images, best first.
-        first_right: place of the first right image in the whole ranking, counted from 1; None where there is none.
-        why: a sentence about what put the first image first.
-        later: the first right image, where it is not among `ranked`.
-        group: the heading that it stands under.
-    """
-
-    text: str
-    rewrite: str | None
-    ranked: tuple[RankedImage, ...]
-    first_right: int | None
-    why: str = ""
-    later: RankedImage | None = None
-    group: str = "Queries"
+def data_statistics(retrieval: RetrievalSet) -> dict[str, str]:
+    """Return the numbers of images, identities, queries and texts, by name."""
+    known = retrieval.gallery_ids[retrieval.gallery_ids != DISTRACTOR_ID]
+    _, images = np.unique(known, return_counts=True)
+    identities, queries = np.unique(retrieval.query_ids, return_counts=True)
+    statistics = {
+        "Gallery": f"{len(known):,} images of {len(images):,} identities",
+        "Images per identity": _range(images),
+        "Queries": f"{len(retrieval.queries):,} of {len(identities):,} identities",
+        "Queries per identity": _range(queries),
+        "Words per query": _range(_words(retrieval.queries)),
+        "Rewrites": _text_statistics(retrieval.rewrites),
+        "Captions of the gallery": _text_statistics(retrieval.captions),
+    }
+    distractors = len(retrieval.gallery_ids) - len(known)
+    return statistics | ({"Distractors": f"{distractors:,} images"} if distractors else {})
 
 
-@dataclass(frozen=True)
-class Scatter:
-    """Points of a plane, in groups of which some are named.
-
-    Attributes:
-        title: what the picture shows.
-        named: points `(x, y)` by name of their group, each with a mark of its own.
-        others: points of groups that are too many or too small to be told apart.
-        none: points that belong to no group.
-        note: what a reader should know of it.
-    """
-
-    title: str
-    named: Mapping[str, Sequence[tuple[float, float]]]
-    others: Sequence[tuple[float, float]]
-    none: Sequence[tuple[float, float]]
-    note: str
+def _text_statistics(texts: Sequence[str | None]) -> str:
+    present = [text for text in texts if text is not None]
+    if not present:
+        return "none"
+    missing = f", {len(texts) - len(present):,} missing" if len(present) < len(texts) else ""
+    return f"{len(present):,} ({len(set(present)):,} distinct){missing}; words: {_range(_words(present))}"
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One chart of one or more lines over the same axes.
+def _words(texts: Sequence[str]) -> list[int]:
+    return [len(re.findall(r"\w+", text)) for text in texts]
 
-    Attributes:
-        title: what the chart shows ("Losses").
-        x_label: the quantity along the horizontal axis ("epoch").
-        y_label: the quantity along the vertical axis, with its unit.
-        lines: points `(x, y)` in drawing order by the name of their line; a point that is not finite is a gap.
-    """
 
-    title: str
-    x_label: str
-    y_label: str
-    lines: Mapping[str, Sequence[tuple[float, float]]]
+def _range(values: Sequence[int] | np.ndarray) -> str:
+    if not len(values):
+        return "none"
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}, median {np.median(values):g}"

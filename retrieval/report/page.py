@@ -1,135 +1,119 @@
-"""The report's page: content in, one HTML file out."""
+"""The report's page: one HTML file that loads nothing from anywhere."""
 
 from __future__ import annotations
 
-import math
+import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
-from retrieval.figures import FIGURES
-from retrieval.report.charts import line_chart
-from retrieval.report.content import AblationRow, Curve, QueryExample, Scatter
-from retrieval.report.pictures import data_url
-from retrieval.report.scatter import scatter_chart
+from data.images import open_image
+from retrieval.ablation import AblationRow
+from retrieval.explanation import Ranking
+from retrieval.metrics import METRICS, QueryMetrics
+from retrieval.report.charts import LineChart, ScatterPlot, line_chart, scatter_plot
 from utils.files import write_text
 
-SHOWN_IMAGES = 10
-NO_DATA = "no data"
+IMAGE_SIZE = (176, 352)  # pixels: twice the size shown, for screens with two device pixels per CSS pixel
+_JPEG_QUALITY = 74
 
 
-def write_report(
-    path: Path,
-    *,
-    title: str,
-    ablation: Sequence[AblationRow],
-    examples: Sequence[QueryExample],
-    curves: Sequence[Curve],
-    facts: Mapping[str, str],
-    warnings: Sequence[str] = (),
-    parts: Sequence[Curve] = (),
-    cameras: Mapping[str, tuple[int, Mapping[str, float]]] | None = None,
-    clusters: Scatter | None = None,
-    statistics: Mapping[str, str] | None = None,
-    words: Sequence[Curve] = (),
-    settings: str = "",
-) -> None:
-    """Write the test report to `path`: one HTML file that loads nothing from anywhere.
+@dataclass(frozen=True)
+class Report:
+    """What a report shows, in the order of the page; what is empty is shown as "no data" or left out.
 
-    Every text is escaped. Empty sequences and values that are not finite are shown as "no data".
-
-    Args:
-        path: the file to write, whole or not at all.
+    Attributes:
         title: the page's heading.
-        ablation: the figures in the order of the table; the row with both parts gives the headline.
-        examples: queries in the order of the page; of each, the first `SHOWN_IMAGES` images are shown.
-        curves: charts in the order of the page.
-        facts: what ran where on what, by name.
-        warnings: what a reader of the figures must know ("the epoch was chosen on the test split").
-        parts: charts of the figures over the weight of the rewrites and the images that are matched.
-        cameras: queries and figures of each camera's gallery, by its name.
-        clusters: a picture of the pseudo-clusters.
+        warnings: what a reader must know ("the epoch was selected on the test split").
+        ablation: rows of the table; the first is the baseline of the headline, the last the headline.
+        sweep: charts of metrics over the weight of the rewrites and the number of re-ranked images.
+        cameras: metrics on the gallery of one camera, by its name.
+        examples: rankings by heading.
+        training: charts of the training.
+        clusters: the pseudo-clusters.
         statistics: of the data, by name.
         words: charts of the texts.
-        settings: the resolved config, as text.
+        setup: checkpoint, machine, versions and the like, by name.
+        settings: the resolved config as YAML.
+    """
+
+    title: str
+    ablation: Sequence[AblationRow]
+    warnings: Sequence[str] = ()
+    sweep: Sequence[LineChart] = ()
+    cameras: Mapping[str, QueryMetrics] | None = None
+    examples: Mapping[str, Sequence[Ranking]] | None = None
+    training: Sequence[LineChart] = ()
+    clusters: ScatterPlot | None = None
+    statistics: Mapping[str, str] | None = None
+    words: Sequence[LineChart] = ()
+    setup: Mapping[str, str] | None = None
+    settings: str = ""
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write a report atomically; every text is escaped.
 
     Raises:
         UserError: a ranked image is missing or unreadable, or the page cannot be written.
     """
-    page = Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters.update(data_url=data_url, percent=_percent, gain=_gain, score=_score)
-    page.filters.update(bounds=_bounds, milliseconds=_milliseconds)
-    text = page.get_template("page.html").render(
-        title=title,
-        metrics=FIGURES,
-        ablation=ablation,
-        best={metric: _best(ablation, metric) for metric in FIGURES},
-        full=_row(ablation, msm=True, itm=True),
-        plain=_row(ablation, msm=False, itm=False),
-        costs=any(row.milliseconds is not None for row in ablation),
-        charts=_drawn(curves),
-        parts=_drawn(parts),
-        words=_drawn(words),
-        groups=_groups(examples),
-        warnings=warnings,
-        cameras=cameras or {},
-        clusters=clusters,
-        scatter=Markup(scatter_chart(clusters)) if clusters else "",
-        statistics=statistics or {},
-        settings=settings,
-        shown=SHOWN_IMAGES,
-        facts=facts,
+    environment.filters |= {
+        "percent": "{:.2f}".format,
+        "gain": _signed,
+        "number": _number,
+        "interval": _interval,
+        "milliseconds": _milliseconds,
+        "data_url": data_url,
+        "line_chart": lambda chart: Markup(line_chart(chart)),
+        "scatter_plot": lambda plot: Markup(scatter_plot(plot)),
+    }
+    text = environment.get_template("page.html").render(
+        report=report,
+        metrics=METRICS,
+        baseline=report.ablation[0],
+        full=report.ablation[-1],
+        best={metric: max(row.metrics[metric] for row in report.ablation) for metric in METRICS},
     )
-    # A caption read from JSON may hold half a surrogate pair, which UTF-8 cannot write.
+    # A caption read from JSON may hold half a surrogate pair, which UTF-8 cannot encode.
     write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _drawn(curves: Sequence[Curve]) -> list[tuple[str, Markup]]:
-    return [(curve.title, Markup(line_chart(curve))) for curve in curves]
+def data_url(path: Path) -> str:
+    """Return an image, shrunk to `IMAGE_SIZE`, as a JPEG data URL.
+
+    Raises:
+        BrokenImageError: the file is missing or not an image.
+    """
+    small = open_image(path)
+    small.thumbnail(IMAGE_SIZE, Image.Resampling.LANCZOS)
+    jpeg = BytesIO()
+    small.save(jpeg, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")
 
 
-def _groups(examples: Sequence[QueryExample]) -> dict[str, list[QueryExample]]:
-    """The examples under their headings, in order."""
-    groups: dict[str, list[QueryExample]] = {}
-    for example in examples:
-        groups.setdefault(example.group, []).append(example)
-    return groups
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
-def _row(ablation: Sequence[AblationRow], *, msm: bool, itm: bool) -> AblationRow | None:
-    return next((row for row in ablation if (row.msm, row.itm) == (msm, itm)), None)
+def _number(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
 
 
-def _best(ablation: Sequence[AblationRow], metric: str) -> float | None:
-    """The highest finite value of a column; None where one row has nothing to be compared with."""
-    values = [value for row in ablation if math.isfinite(value := getattr(row, metric))]
-    return max(values) if len(values) > 1 else None
+def _interval(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:.1f}, {interval[1]:.1f}]"
 
 
-def _percent(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else NO_DATA
-
-
-def _gain(value: float, base: float) -> str:
-    """The signed difference of two percentages, or nothing where there is none."""
-    return f"{value - base:+.2f}".replace("-", "−") if math.isfinite(value - base) else ""
-
-
-def _score(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−") if math.isfinite(value) else NO_DATA
-
-
-def _bounds(bounds: tuple[float, float]) -> str:
-    return f"[{bounds[0]:.1f}, {bounds[1]:.1f}]"
-
-
-def _milliseconds(value: float | None) -> str:
-    return NO_DATA if value is None else f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+def _milliseconds(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"

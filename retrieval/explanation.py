@@ -1,0 +1,233 @@
+"""What ranked first for a query, and why: the parts of each score, examples for the report, and per_query.jsonl."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from retrieval.metrics import QueryMetrics
+from retrieval.scoring import Scorer, top_images
+from utils.files import atomic_write
+
+TOP = 10
+_CHUNK = 1024  # queries that are ranked at a time
+
+
+@dataclass(frozen=True)
+class RankedImage:
+    """A gallery image in the ranking of a query.
+
+    Attributes:
+        index: in the gallery.
+        path: the image file.
+        caption: the generated caption; None where missing.
+        rank: from 1.
+        correct: whether it shows the person that the query describes.
+        score: what it was ranked by.
+        similarity: the fused similarity.
+        query_image: similarity of query and image.
+        rewrite_caption: similarity of rewrite and caption; None where one is missing or their weight is 0.
+        logit: of the matching head; None if it was not among the re-ranked images.
+    """
+
+    index: int
+    path: Path
+    caption: str | None
+    rank: int
+    correct: bool
+    score: float
+    similarity: float
+    query_image: float
+    rewrite_caption: float | None
+    logit: float | None
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The known parts of the score by name, unweighted."""
+        parts = {"query and image": self.query_image, "rewrite and caption": self.rewrite_caption}
+        return {name: value for name, value in (parts | {"matching": self.logit}).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best images of a query.
+
+    Attributes:
+        query: its index.
+        text: its words.
+        rewrite: its words in the style of the captions; None where missing.
+        weight, k: of the rewrites, and number of re-ranked images.
+        top: the best images, best first.
+        first_match: the first correct image at any rank; None if the gallery has none.
+    """
+
+    query: int
+    text: str
+    rewrite: str | None
+    weight: float
+    k: int
+    top: tuple[RankedImage, ...]
+    first_match: RankedImage | None
+
+    @property
+    def match_below_top(self) -> RankedImage | None:
+        """The first correct image if it is not among the best."""
+        return self.first_match if self.first_match and self.first_match.rank > len(self.top) else None
+
+    @property
+    def explanation(self) -> str:
+        """Which parts of the score put the first image ahead of the first one of the other kind (correct or wrong)."""
+        first, match = self.top[0], self.first_match
+        if match is None:
+            return "No image of the gallery shows this person."
+        rival = next((image for image in self.top if not image.correct), None) if first.correct else match
+        if rival is None:
+            return f"All of the first {len(self.top)} images are correct."
+        other = f"the first {'wrong' if first.correct else 'correct'} image (rank {rival.rank})"
+        both_reranked = first.logit is not None and rival.logit is not None
+        ours, theirs = self._summands(first, both_reranked), self._summands(rival, both_reranked)
+        gaps = ", ".join(
+            f"{name} {ours.get(name, 0.0) - theirs.get(name, 0.0):+.2f}".replace("-", "−")
+            for name in dict.fromkeys([*ours, *theirs])
+        )
+        if (first.logit is None) != (rival.logit is None):
+            return f"Rank 1 is ahead of {other}, which is not among the {self.k} re-ranked images: {gaps}."
+        return f"Rank 1 beats {other} by {first.score - rival.score:.2f}: {gaps}."
+
+    def _summands(self, image: RankedImage, with_matching: bool) -> dict[str, float]:
+        """The weighted parts of a score by name."""
+        weights = {"query and image": 1 - self.weight, "rewrite and caption": self.weight}
+        if image.rewrite_caption is None:
+            weights = {"query and image": 1.0}
+        if with_matching:
+            weights["matching"] = 1.0
+        return {name: weights[name] * value for name, value in image.parts.items() if name in weights}
+
+
+class ScoreBreakdown:
+    """Splits the scores of one weight and k into their parts.
+
+    Attributes:
+        weight: of the rewrites.
+        k: images per query that the matching head re-ranks.
+        scores: [Q, G].
+    """
+
+    def __init__(self, scorer: Scorer, *, weight: float, k: int) -> None:
+        self.weight, self.k = weight, k
+        self.retrieval = scorer.retrieval
+        self.scores = scorer.scores(weight=weight, k=k)
+        self._scorer = scorer
+        self._similarity = scorer.similarity(weight)
+
+    def rankings(self, queries: Sequence[int], *, top: int = TOP) -> list[Ranking]:
+        """Return the `top` best images of each of these queries; ties go to the first in the gallery."""
+        scores = self.scores[torch.tensor(queries, dtype=torch.int64)]
+        best = top_images(scores, top).sort(dim=1).values
+        order = scores.gather(1, best).argsort(dim=1, descending=True, stable=True)
+        return [
+            self._ranking(query, images) for query, images in zip(queries, best.gather(1, order).tolist(), strict=True)
+        ]
+
+    def _ranking(self, query: int, images: Iterable[int]) -> Ranking:
+        top = tuple(self._ranked_image(query, image, rank) for rank, image in enumerate(images, start=1))
+        first = next((image for image in top if image.correct), None) or self._first_match(query)
+        text, rewrite = self.retrieval.queries[query], self.retrieval.rewrites[query]
+        return Ranking(query, text, rewrite, self.weight, self.k, top, first)
+
+    def _first_match(self, query: int) -> RankedImage | None:
+        matches = np.flatnonzero(self.retrieval.gallery_ids == self.retrieval.query_ids[query])
+        if not len(matches):
+            return None
+        scores = self.scores[query].numpy()
+        image = int(matches[scores[matches].argmax()])
+        before = int((scores > scores[image]).sum() + (scores[:image] == scores[image]).sum())
+        return self._ranked_image(query, image, before + 1)
+
+    def _ranked_image(self, query: int, image: int, rank: int) -> RankedImage:
+        retrieval, texts = self.retrieval, self._scorer.rewrite_caption
+        has_texts = self.weight > 0 and retrieval.rewrites[query] is not None and retrieval.captions[image] is not None
+        score, similarity = float(self.scores[query, image]), float(self._similarity[query, image])
+        return RankedImage(
+            index=image,
+            path=retrieval.records[image].path,
+            caption=retrieval.captions[image],
+            rank=rank,
+            correct=bool(retrieval.gallery_ids[image] == retrieval.query_ids[query]),
+            score=score,
+            similarity=similarity,
+            query_image=float(self._scorer.query_image[query, image]),
+            rewrite_caption=float(texts[query, image]) if has_texts and texts is not None else None,
+            logit=score - similarity if rank <= self.k else None,  # re-ranked images precede all others
+        )
+
+
+def example_rankings(breakdown: ScoreBreakdown, queries: QueryMetrics, *, count: int) -> dict[str, list[Ranking]]:
+    """Return `count` rankings by heading, one a person: half of the lowest average precision, half of the highest.
+
+    Ties are broken by the rank of the first match, then by query index.
+    """
+    worst = np.lexsort((-queries.first_match_rank, queries.average_precision))
+    best = np.lexsort((queries.first_match_rank, -queries.average_precision))
+    lowest = _one_per_person(worst, queries, (count + 1) // 2, exclude=())
+    highest = _one_per_person(best, queries, count // 2, exclude=lowest)
+    groups = {"Worst queries, by average precision": lowest, "Best queries": highest}
+    return {heading: breakdown.rankings(chosen) for heading, chosen in groups.items() if chosen}
+
+
+def _one_per_person(order: np.ndarray, queries: QueryMetrics, count: int, *, exclude: Sequence[int]) -> list[int]:
+    people = {int(queries.query_ids[query]) for query in exclude}
+    chosen: list[int] = []
+    for query in order:
+        person = int(queries.query_ids[query])
+        if len(chosen) < count and person not in people:
+            people.add(person)
+            chosen.append(int(query))
+    return chosen
+
+
+def write_per_query(path: Path, breakdown: ScoreBreakdown, variants: Mapping[str, QueryMetrics]) -> None:
+    """Write one JSON line per query.
+
+    A line holds `query`, `text`, `rewrite`, `person`, `image` (that the query was written for) and `right` (number of
+    matches in the gallery); by variant (`plain`, `msm`, `itm`, `both`) `rank` (of the first match, or null) and
+    `average_precision`; and `top`, the best images with `both` and the parts of their scores.
+    """
+    count = len(breakdown.retrieval.queries)
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for start in range(0, count, _CHUNK):
+            for ranking in breakdown.rankings(range(start, min(start + _CHUNK, count))):
+                line = json.dumps(_line(ranking, breakdown, variants), ensure_ascii=False)
+                file.write(line.encode("utf-8", "replace").decode("utf-8") + "\n")
+
+
+def _line(ranking: Ranking, breakdown: ScoreBreakdown, variants: Mapping[str, QueryMetrics]) -> dict[str, Any]:
+    query, retrieval = ranking.query, breakdown.retrieval
+    matches = int(next(iter(variants.values())).num_matches[query])
+    return {
+        "query": query,
+        "text": ranking.text,
+        "rewrite": ranking.rewrite,
+        "person": int(retrieval.query_ids[query]),
+        "image": retrieval.records[retrieval.source_images[query]].name,
+        "right": matches,
+        "rank": {name: int(one.first_match_rank[query]) if matches else None for name, one in variants.items()},
+        "average_precision": {name: round(float(one.average_precision[query]), 6) for name, one in variants.items()},
+        "top": [
+            {
+                "image": retrieval.records[image.index].name,
+                "person": int(retrieval.gallery_ids[image.index]),
+                "score": round(image.score, 5),
+                "query_image": round(image.query_image, 5),
+                "rewrite_caption": None if image.rewrite_caption is None else round(image.rewrite_caption, 5),
+                "matching": None if image.logit is None else round(image.logit, 5),
+            }
+            for image in ranking.top
+        ],
+    }
