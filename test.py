@@ -73,9 +73,7 @@ def test(target: EvaluationTarget, arguments: argparse.Namespace) -> int:
     points = None
     if config.eval.tuned_on_val:
         trained = target.run_config
-        file = query_file(Path(trained.captions.dir), trained.data.name, "val")
-        records = READERS[trained.data.name](Path(trained.data.root))
-        validation = read_validation_set(records, file, root=trained.data.root)
+        validation = read_validation_set(trained.data.name, trained.data.root, Path(trained.captions.dir))
         points = scored(validation, lambda scorer: tune(scorer, config.eval), desc="validation")
 
     source = Provenance(data.name, data.root, target.trained_on, target.selected_on, target.checkpoint)

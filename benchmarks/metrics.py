@@ -32,10 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, (queries, gallery, _) in SIZES.items():
         for way in ("ours, with intervals", "every row sorted, without"):
             command = [sys.executable, "-m", "benchmarks.metrics", name, way]
-            result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            memory = f"{result['peak']:.2f}, {4 * queries * gallery / 2**30:.2f}"
+            run = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            memory = f"{run['peak']:.2f}, {4 * queries * gallery / 2**30:.2f}"
             print(
-                f"| {name} | {queries} x {gallery} | {way} | {result['seconds']:.1f} | {memory} | {result['mAP']:.6f} |",
+                f"| {name} | {queries} x {gallery} | {way} | {run['seconds']:.1f} | {memory} | {run['mAP']:.6f} |",
                 flush=True,
             )
 

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data.captions import TestTexts, check_same_data, read_test_texts, read_train_captions
-from data.readers import IMAGE_SUFFIXES, of_split
+from data.captions import TestTexts, check_same_data, query_file, read_test_texts, read_train_captions
+from data.readers import IMAGE_SUFFIXES, READERS, of_split
 from data.records import ImageRecord
 from utils.errors import UserError
 
@@ -68,16 +68,20 @@ def read_retrieval_set(
     return build_retrieval_set(chosen, texts, source=f"{root} ({split})")
 
 
-def read_validation_set(records: list[ImageRecord], file: Path, *, root: str) -> RetrievalSet:
-    """Read the validation split, on which the weight of the rewrites and k are tuned.
+def read_validation_set(data_name: str, root: str, captions: Path) -> RetrievalSet:
+    """Read a data set's validation split, on which the weight of the rewrites and k are tuned.
+
+    Args:
+        captions: the folder of the caption files.
 
     Raises:
         UserError: as `read_retrieval_set`.
     """
+    records = READERS[data_name](Path(root))
     if not any(record.split == "val" for record in records):
         tuned = "eval.msm_weight=val and eval.k_test=val are tuned on a validation split"
         raise UserError(f"{tuned}, and {root} has none: set both to numbers")
-    return read_retrieval_set(records, "val", file, root=root)
+    return read_retrieval_set(records, "val", query_file(captions, data_name, "val"), root=root)
 
 
 def with_distractors(
