@@ -1,20 +1,18 @@
-"""Describe every training photograph in one style (MSM, generation): writes <data>_qwen_gen_captions.json."""
+"""Describe every training image in one style (MSM, generation): writes <data>_qwen_gen_captions.json."""
 
 from __future__ import annotations
 
-import utils.interrupts  # noqa: F401 - before what takes long to load
+import utils.interrupts  # noqa: F401 - first, so that Ctrl-C while libraries load ends in one line
 
 # isort: split
 import argparse
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from captioning.backends import CAPTIONERS, services
-from captioning.conclusion import begin_restart, conclude, end_restart, open_journal
-from captioning.generate import describing
-from captioning.options import add_options, read_options, restarting
-from captioning.plan import read_answers
+from captioning.backends import CAPTIONERS
+from captioning.job.plan import add_job_arguments, read_job_options
+from captioning.job.run import begin_restart, captioning_job, run_jobs
 from configs.load import add_config_arguments, load_config
 from data.captions import check_same_data, read_train_captions, train_file, write_train_captions
 from data.readers import READERS, of_split
@@ -22,43 +20,33 @@ from utils.errors import run_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    add_options(parser)
+    add_job_arguments(parser)
     arguments = parser.parse_args(argv)
-    options = read_options(arguments)
+    options = read_job_options(arguments)
     config = load_config(arguments.config, arguments.overrides)
-    service, _ = services(asdict(config.captioner), config.run.device)
-    captioner = CAPTIONERS[config.captioner.backend](service)
+    model = config.captioner.image_model(config.run.device)
+    captioner = CAPTIONERS[config.captioner.backend](model)
 
     records = READERS[config.data.name](Path(config.data.root))
     records = of_split(records, "train", source=config.data.root)
     file = train_file(Path(config.captions.dir), config.data.name)
     captions = read_train_captions(file) if file.exists() else {}
     check_same_data(captions, records, file)
-    if options.restart and not options.dry_run:
-        begin_restart(file)
-    if options.restart or restarting(file):
-        captions = {}  # until all is asked anew
+    if begin_restart(file, options):
+        captions = {}
 
-    # Captions that are there stay, whoever made them; only what is missing, or is of another photograph, is asked for.
-    errand = describing(captioner, service, records, {name: text for name, text in captions.items() if text})
-    past = read_answers(file, options)
-    errand.look(past, options)
-    if options.dry_run:
-        print(f"{file}: {errand.estimate(past, options)}")
-        return 0
-    if errand.plan.finished:
-        print(f"{file}: all {len(records)} training images have captions{errand.plan.by_others(captioner.name)}")
-        return 0
-    with open_journal(file, options) as journal:
-        errand.run(journal, past, options)
-
-    if not options.shard:
-        write_train_captions(file, records, errand.plan.kept | errand.made)
-        end_restart(file)
-    print(f"{journal.path if options.shard else file}: {errand.summary()}")
-    return conclude([errand], options, "gen_train_data.py", argv)
+    # Existing captions stay, whoever wrote them: only missing ones, and those of replaced images, are generated.
+    job = captioning_job(captioner, model, records, {name: text for name, text in captions.items() if text})
+    return run_jobs(
+        [job],
+        file,
+        options,
+        write=lambda: write_train_captions(file, records, job.texts),
+        command=["gen_train_data.py", *argv],
+    )
 
 
 if __name__ == "__main__":

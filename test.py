@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from captioning.plan import calls_of_a_rewrite
+from captioning.job.journal import calls_per_rewrite
 from configs.evaluation import EvaluationTarget, parse_arguments, select_target
 from configs.load import config_text
 from data.captions import query_file
@@ -78,7 +78,7 @@ def test(target: EvaluationTarget, arguments: argparse.Namespace) -> int:
 
     source = Provenance(data.name, data.root, target.trained_on, target.selected_on, target.checkpoint)
     final = partial(evaluate, options=config.eval, provenance=source, validation_points=points or ())
-    final = partial(final, full_sweep=arguments.ablation, cameras=cameras, llm_calls=calls_of_a_rewrite(texts))
+    final = partial(final, full_sweep=arguments.ablation, cameras=cameras, llm_calls=calls_per_rewrite(texts))
     results = scored(retrieval, final, desc="test")
     if results is None:  # only the main process has results
         return 0

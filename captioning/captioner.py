@@ -1,4 +1,4 @@
-"""What every captioning back end offers: answers as they come, failures as values."""
+"""The interface of every captioning backend: answers arrive as a stream, and a failed request is an answer too."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-NOTHING = "says nothing that the template holds"  # the problem of a query that no rewriter can do anything with
+# The problem of a query without any content for the template. Journals hold these words: other words would make every
+# such query be requested again.
+NO_CONTENT = "says nothing that the template holds"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a back end made of one image or one query: a text, or the reason why there is none.
+    """What a backend returned for one image or one query: a text, or the reason why there is none.
 
     Attributes:
-        text: in the style template; None where there is none.
-        problem: why there is none ("refusal", "the server says 500").
-        said: what a model said that was not fit to be the text, cut to some hundred characters.
-        prompt_tokens, reply_tokens: what a language model read and wrote for it, unfit replies included.
+        text: caption or rewrite in the style template; None on failure.
+        problem: why there is no text ("refusal", "the server says 500").
+        said: the reply that was rejected, truncated to a few hundred characters.
+        prompt_tokens, reply_tokens: tokens that a language model read and wrote, rejected replies included.
         seconds: from the first request to the last reply.
     """
 
@@ -30,38 +32,41 @@ class Answer:
     seconds: float = 0.0
 
     @property
-    def settled(self) -> bool:
-        """Whether asking again is pointless: there is a text, or it is known that there can be none."""
-        return self.text is not None or self.problem == NOTHING
+    def is_final(self) -> bool:
+        """Whether another request is pointless: there is a text, or the query has no content."""
+        return self.text is not None or self.problem == NO_CONTENT
 
 
-Arriving = Generator[tuple[int, Answer], None, None]
-"""Answers as they come: (position of the question, answer). Closing it drops what has not come yet."""
+AnswerStream = Generator[tuple[int, Answer], None, None]
+"""Answers in order of arrival: (position of the input, answer). Closing the stream cancels what has not arrived."""
 
 
 class ImageCaptioner(Protocol):
-    """Describes photographs in the style template.
+    """Describes images in the style template.
 
     Attributes:
-        name: back end and model, as the journal records them ("palette 2", "openai:qwen-vl-max").
+        name: backend and model, as the journal records them ("palette 2", "openai:qwen-vl-max").
     """
 
     name: str
 
-    def describe(self, images: Sequence[Path]) -> Arriving:
+    def describe(self, images: Sequence[Path]) -> AnswerStream:
         """Yield `(position in images, answer)` as answers arrive, in any order, each position once.
 
-        A back end batches and runs requests side by side as it likes. One image that fails is an `Answer` with a
-        problem; only what makes every further request pointless (a wrong key, no server) raises `UserError`.
+        A backend batches and parallelizes as it likes. An image that fails is an `Answer` with a problem.
+
+        Raises:
+            UserError: every further request would fail too (wrong key, no server, too many failures in a row). What
+                was answered before, failures included, has been yielded.
         """
         ...
 
 
 class QueryRewriter(Protocol):
-    """Rewrites free-style queries into the style template; `name` and failures as in `ImageCaptioner`."""
+    """Rewrites free-form queries in the style template; `name` and failures as in `ImageCaptioner`."""
 
     name: str
 
-    def rewrite(self, queries: Sequence[str]) -> Arriving:
+    def rewrite(self, queries: Sequence[str]) -> AnswerStream:
         """Yield `(position in queries, answer)` as answers arrive, in any order, each position once."""
         ...

@@ -1,104 +1,105 @@
-"""What the caption scripts take beside a config: how to go on, which part of the work, or only a look at it."""
+"""The `captioner` section of a config, and the options of the language models that it describes."""
 
 from __future__ import annotations
 
-import argparse
-import re
-from dataclasses import dataclass
-from hashlib import blake2b
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
-from captioning.journal import Question
-from utils.errors import UserError
+from pydantic import Field
 
+from utils.options import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, options
 
-@dataclass(frozen=True)
-class Shard:
-    """One of several parts of the work, for jobs side by side.
-
-    Attributes:
-        number: from 1.
-        of: how many parts there are.
-    """
-
-    number: int
-    of: int
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
-
-    def has(self, question: Question) -> bool:
-        """Whether the question belongs to this part; equal images and equal queries belong to the same one."""
-        drawn = int.from_bytes(blake2b(question.topic.encode(), digest_size=8).digest(), "big")
-        return drawn % self.of == self.number - 1
+Price = Annotated[list[NonNegativeFloat], Field(min_length=2, max_length=2)]
+"""Price of a million prompt tokens and of a million reply tokens, in any currency."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a caption script goes about its work.
+class LanguageModelOptions:
+    """One model, where it is served, and how requests are sent to it.
 
     Attributes:
-        restart: ask for everything anew; what is there is put aside.
-        keep: take answers of another model, or to other prompts, for what they are.
-        shard: the part of the work to do, or None for all of it.
-        merge: take the parts together, and ask nothing.
-        dry_run: count and estimate, and ask nothing.
+        model: its name at the server or on the hub, or a folder; None for backends without a language model.
+        base_urls: endpoints that serve the model ("http://localhost:8000/v1"); they share the requests.
+        api_key_env: environment variable that holds the API key.
+        concurrency: requests in flight, or parallel processes.
+        timeout: seconds per request.
+        retries: how often a failed request is repeated.
+        stop_after: consecutive failures after which the run stops.
+        requests_per_minute: upper bound of the rate; None for no bound.
+        form: "json" requests slots by schema, "text" the filled template, "auto" JSON where the server supports it.
+        max_tokens: maximum length of a reply.
+        max_pixels: larger images are scaled down.
+        batch_size: images or queries per batch of a local model.
+        price: see `Price`; None if unknown.
+        device: "auto", "cpu", "cuda" or "cuda:N", for a local model.
     """
 
-    restart: bool = False
-    keep: bool = False
-    shard: Shard | None = None
-    merge: bool = False
-    dry_run: bool = False
+    model: str | None = None
+    base_urls: tuple[str, ...] = ()
+    api_key_env: str = "OPENAI_API_KEY"
+    concurrency: int = 32
+    timeout: float = 120.0
+    retries: int = 5
+    stop_after: int = 10
+    requests_per_minute: float | None = None
+    form: Literal["auto", "json", "text"] = "auto"
+    max_tokens: int = 300
+    max_pixels: int = 1_003_520
+    batch_size: int = 16
+    price: tuple[float, ...] | None = None
+    device: str = "auto"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options to a script's arguments."""
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--restart", action="store_true", help="ask for everything anew; what is there is put aside")
-    group.add_argument("--keep", action="store_true", help="keep answers of another model or to other prompts")
-    parser.add_argument("--shard", metavar="I/N", help="do part I of N, e.g. 3/16; each part has a journal of its own")
-    parser.add_argument("--merge", action="store_true", help="take the parts together and write the captions")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print counts, and estimated tokens and cost; ask nothing"
-    )
+@options
+class CaptionerOptions:
+    """Which models describe images and rewrite queries; `configs/base.yaml` explains each key."""
 
+    backend: Literal["palette", "openai", "local"]
+    rewriter: Literal["rules", "openai", "local"]
+    base_url: str | list[str] | None
+    model: str | None
+    api_key_env: str
+    rewriter_base_url: str | list[str] | None
+    rewriter_model: str | None
+    rewriter_api_key_env: str | None
+    format: Literal["auto", "json", "text"]
+    concurrency: PositiveInt
+    requests_per_minute: PositiveFloat | None
+    timeout: PositiveFloat
+    retries: NonNegativeInt
+    stop_after: PositiveInt
+    max_tokens: PositiveInt
+    max_pixels: PositiveInt
+    batch_size: PositiveInt
+    price: Price | None
+    rewriter_price: Price | None
 
-def read_options(given: argparse.Namespace) -> Options:
-    """The options among a script's arguments.
+    def image_model(self, device: str) -> LanguageModelOptions:
+        """Return the options of the model that describes images; a local model runs on `device`."""
+        return self._language_model(device, self.model if self.backend != "palette" else None)
 
-    Raises:
-        UserError: a part that does not exist, or options that exclude one another.
-    """
-    shard = None
-    if given.shard is not None:
-        match = re.fullmatch(r"(\d+)/(\d+)", given.shard)
-        if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise UserError(f"--shard {given.shard}: expected I/N with I from 1 to N, e.g. 3/16")
-        shard = Shard(int(match[1]), int(match[2]))
-    if shard and given.merge:
-        raise UserError("--shard and --merge: do the parts first, then merge them")
-    if given.restart and (shard or given.merge):
-        raise UserError("--restart does not go with --shard or --merge: set captions.dir to a new folder instead")
-    return Options(given.restart, given.keep, shard, given.merge, given.dry_run)
+    def query_model(self, device: str) -> LanguageModelOptions:
+        """Return the options of the model that rewrites queries: `rewriter_` keys where set, else those for images."""
+        own = {name: getattr(self, f"rewriter_{name}") for name in ("base_url", "model", "api_key_env", "price")}
+        merged = replace(self, **{name: value for name, value in own.items() if value is not None})
+        return merged._language_model(device, merged.model if self.rewriter != "rules" else None)
 
-
-def journal_file(file: Path, shard: Shard | None = None) -> Path:
-    """Where the answers of a caption file are, or those of one part of the work."""
-    part = f".shard-{shard.number}-of-{shard.of}" if shard else ""
-    return file.with_suffix(f"{part}.journal.jsonl")
-
-
-def restart_mark(file: Path) -> Path:
-    """Stands beside a caption file while all of it is being asked anew."""
-    return file.with_suffix(".restarting")
-
-
-def restarting(file: Path) -> bool:
-    """Whether a restart was begun and has not come to its end."""
-    return restart_mark(file).exists()
-
-
-def shard_journals(file: Path) -> list[Path]:
-    """The journals of all parts that were begun."""
-    return sorted(file.parent.glob(f"{file.stem}.shard-*-of-*.journal.jsonl"))
+    def _language_model(self, device: str, model: str | None) -> LanguageModelOptions:
+        urls = self.base_url or ()
+        urls = urls.strip("[]").split(",") if isinstance(urls, str) else urls
+        return LanguageModelOptions(
+            model=model,
+            base_urls=tuple(url.strip() for url in urls),
+            api_key_env=self.api_key_env,
+            concurrency=self.concurrency,
+            timeout=self.timeout,
+            retries=self.retries,
+            stop_after=self.stop_after,
+            requests_per_minute=self.requests_per_minute,
+            form=self.format,
+            max_tokens=self.max_tokens,
+            max_pixels=self.max_pixels,
+            batch_size=self.batch_size,
+            price=tuple(self.price) if self.price else None,
+            device=device,
+        )

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from captioning.bags import BACK, HIP, Bag
-from captioning.captioner import Answer, Arriving
+from captioning.captioner import Answer, AnswerStream
 from captioning.colours import Colour, even_light, to_lab
 from captioning.regions import Figure, look_at
 from captioning.silhouette import HEIGHT, WIDTH
@@ -37,14 +37,14 @@ class PaletteCaptioner:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def describe(self, images: Sequence[Path]) -> Arriving:
+    def describe(self, images: Sequence[Path]) -> AnswerStream:
         """Yield `(position, answer)`: in order with one worker, else as workers hand answers in."""
         if self.workers <= 1 or len(images) <= _CHUNK:
             yield from ((position, _describe(path)) for position, path in enumerate(images))
         else:
             yield from self._side_by_side(images)
 
-    def _side_by_side(self, images: Sequence[Path]) -> Arriving:
+    def _side_by_side(self, images: Sequence[Path]) -> AnswerStream:
         context = multiprocessing.get_context("forkserver")  # this process may hold threads, which forking breaks
         pool = ProcessPoolExecutor(self.workers, context, initializer=exit_with_parent)
         try:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from captioning import lexicon
-from captioning.captioner import NOTHING, Answer, Arriving
+from captioning.captioner import NO_CONTENT, Answer, AnswerStream
 from captioning.phrases import Mention, colour_of, mentions, of_one_person, tokens
 from captioning.style import Slots, render
 
@@ -32,11 +32,11 @@ class RulesRewriter:
 
     name = "rules 2"  # another number where it reads the same sentence otherwise: journals ask anew
 
-    def rewrite(self, queries: Sequence[str]) -> Arriving:
+    def rewrite(self, queries: Sequence[str]) -> AnswerStream:
         """Yield `(position, answer)` in order; a query with no word of the lexicon gets a problem."""
         for position, query in enumerate(queries):
             slots = read(query)
-            yield position, Answer(render(slots)) if slots else Answer(None, NOTHING)
+            yield position, Answer(render(slots)) if slots else Answer(None, NO_CONTENT)
 
 
 def read(query: str) -> Slots:

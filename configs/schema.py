@@ -6,18 +6,15 @@ Defaults are in base.yaml alone, so a key that is missing there is an error.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from pydantic import Field
-
+from captioning.options import CaptionerOptions
 from clustering.options import ClusterOptions
 from data.records import DataName
 from models.options import ModelOptions
 from retrieval.options import EvaluationOptions
 from training.options import RunOptions, TrainingOptions
-from utils.options import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, options
-
-Price = Annotated[list[NonNegativeFloat], Field(min_length=2, max_length=2)]
+from utils.options import options
 
 
 @options
@@ -33,31 +30,6 @@ class CaptionsOptions:
     """Where the caption files are."""
 
     dir: str
-
-
-@options
-class CaptionerOptions:
-    """Which models describe images and rewrite queries; `configs/base.yaml` explains each key."""
-
-    backend: Literal["palette", "openai", "local"]
-    rewriter: Literal["rules", "openai", "local"]
-    base_url: str | list[str] | None
-    model: str | None
-    api_key_env: str
-    rewriter_base_url: str | list[str] | None
-    rewriter_model: str | None
-    rewriter_api_key_env: str | None
-    format: Literal["auto", "json", "text"]
-    concurrency: PositiveInt
-    requests_per_minute: PositiveFloat | None
-    timeout: PositiveFloat
-    retries: NonNegativeInt
-    stop_after: PositiveInt
-    max_tokens: PositiveInt
-    max_pixels: PositiveInt
-    batch_size: PositiveInt
-    price: Price | None
-    rewriter_price: Price | None
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioning.captioner import NOTHING, Answer
+from captioning.captioner import NO_CONTENT, Answer
 from captioning.openai import OpenAICaptioner, OpenAIRewriter
 from captioning.openai.errors import RequestContext
+from captioning.options import LanguageModelOptions
 from captioning.photographs import jpeg_data_url
-from captioning.service import Service
 from captioning.style import check, render
 from tests.chat_server import OK, Asked, ChatServer, Plan, faults, slots_of
 from utils.errors import UserError
@@ -41,8 +41,8 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captioning.openai.errors._FIRST_WAIT", 0.01)
 
 
-def service(server: ChatServer, **changes: Any) -> Service:
-    return replace(Service(model="m", base_urls=(server.url,), concurrency=8, timeout=5.0), **changes)
+def service(server: ChatServer, **changes: Any) -> LanguageModelOptions:
+    return replace(LanguageModelOptions(model="m", base_urls=(server.url,), concurrency=8, timeout=5.0), **changes)
 
 
 def key_of(path: Path) -> str:
@@ -233,7 +233,7 @@ def test_photographs_are_scaled_down_and_sent_without_metadata(tmp_path: Path) -
 def test_a_key_is_never_passed_on(photographs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in a text that contains it, nor in an error."""
     monkeypatch.setenv("TSN_TEST_KEY", "sesame-open")
-    context = RequestContext("http://x", Service(model="m"), "sesame-open")
+    context = RequestContext("http://x", LanguageModelOptions(model="m"), "sesame-open")
     assert context.one_line("Bad\nkey sesame-open!") == "Bad key [key]!"
     with ChatServer(lambda asked: "echo") as server:
         answers = describe(server, photographs[:3], api_key_env="TSN_TEST_KEY")
@@ -247,8 +247,8 @@ def test_queries_are_rewritten_and_an_empty_object_is_an_answer(photographs: lis
     with ChatServer(lambda asked: "nothing" if asked.key == "Walking." else OK) as server:
         answers = dict(OpenAIRewriter(service(server)).rewrite(queries))
     assert [answers[place].text for place in (0, 1)] == [render(slots_of(query)) for query in queries[:2]]
-    assert answers[2] == replace(answers[2], text=None, problem=NOTHING)
-    assert answers[2].settled
+    assert answers[2] == replace(answers[2], text=None, problem=NO_CONTENT)
+    assert answers[2].is_final
     assert len(server.log) == 3
 
 
@@ -275,10 +275,10 @@ def test_many_faults_at_once(photographs: list[Path]) -> None:
 )
 @pytest.mark.parametrize("back_end", [OpenAICaptioner, OpenAIRewriter])
 def test_missing_or_wrong_options_are_named(
-    back_end: Callable[[Service], object], changes: dict[str, Any], message: str
+    back_end: Callable[[LanguageModelOptions], object], changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        back_end(replace(Service(model="m", base_urls=("http://x",)), **changes))
+        back_end(replace(LanguageModelOptions(model="m", base_urls=("http://x",)), **changes))
 
 
 def test_the_client_library_is_loaded_only_when_it_is_used() -> None:

@@ -12,7 +12,7 @@ import pytest
 from captioning.captioner import Answer
 from captioning.local.captioner import _answers
 from captioning.local.model import LocalModel, Prompt, Reply
-from captioning.service import Service
+from captioning.options import LanguageModelOptions
 from utils.interrupts import GracefulShutdown
 
 
@@ -51,7 +51,7 @@ def test_a_local_model_finishes_its_batch() -> None:
         yield from [Prompt("Describe.")] * 6
 
     model = Interrupted()
-    answers = _answers(model, prompts(), Service(batch_size=2))
+    answers = _answers(model, prompts(), LanguageModelOptions(batch_size=2))
     assert [next(answers)[0], next(answers)[0]] == [0, 1]
     with pytest.raises(KeyboardInterrupt):
         next(answers)

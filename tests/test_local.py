@@ -20,7 +20,7 @@ from captioning.captioner import Answer
 from captioning.local import LocalCaptioner, LocalRewriter
 from captioning.local.captioner import open_ahead
 from captioning.local.model import LocalModel, Reply
-from captioning.service import Service
+from captioning.options import LanguageModelOptions
 from data.images import open_image as real_open_image
 from tests.small_vlm import CAPTION, Family, write_model
 from utils.errors import UserError
@@ -55,8 +55,8 @@ def photographs(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def service(folder: Path, **changes: Any) -> Service:
-    return Service(model=str(folder), device="cpu", max_tokens=16, stop_after=99, batch_size=4, **changes)
+def service(folder: Path, **changes: Any) -> LanguageModelOptions:
+    return LanguageModelOptions(model=str(folder), device="cpu", max_tokens=16, stop_after=99, batch_size=4, **changes)
 
 
 def settled(answers: Iterator[tuple[int, Answer]]) -> list[Answer]:
@@ -291,8 +291,8 @@ def test_photographs_are_opened_while_the_model_works(
 def test_nothing_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
     """Neither a model nor transformers, for the name or for no images."""
     program = (
-        "import sys; from captioning.local import LocalCaptioner; from captioning.service import Service\n"
-        f"captioner = LocalCaptioner(Service(model={str(tmp_path / 'gone')!r}))\n"
+        "import sys; from captioning.local import LocalCaptioner; from captioning.options import LanguageModelOptions\n"
+        f"captioner = LocalCaptioner(LanguageModelOptions(model={str(tmp_path / 'gone')!r}))\n"
         "print(captioner.name, list(captioner.describe([])), {'torch', 'transformers'} & {*sys.modules})"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -16,12 +16,12 @@ from captioning.captioner import Answer
 from captioning.openai import OpenAIRewriter
 from captioning.openai.client import Endpoint, least_busy
 from captioning.openai.errors import FailureBudget, RequestContext, StoppedError, StopSignal, backoff, failure_of
-from captioning.service import Service
+from captioning.options import LanguageModelOptions
 from tests.chat_server import OK, ChatServer
 from utils.errors import UserError
 from utils.interrupts import GracefulShutdown
 
-CONTEXT = RequestContext("http://x", Service(model="m"), "sesame-open")
+CONTEXT = RequestContext("http://x", LanguageModelOptions(model="m"), "sesame-open")
 
 
 def rewrite(server: ChatServer, queries: list[str], **changes: Any) -> tuple[dict[str, Answer], UserError | None]:
@@ -29,7 +29,7 @@ def rewrite(server: ChatServer, queries: list[str], **changes: Any) -> tuple[dic
     values: dict[str, Any] = {"model": "m", "base_urls": (server.url,), "form": "text", "retries": 0, "stop_after": 2}
     answers: dict[str, Answer] = {}
     try:
-        for position, answer in OpenAIRewriter(Service(**values | changes)).rewrite(queries):
+        for position, answer in OpenAIRewriter(LanguageModelOptions(**values | changes)).rewrite(queries):
             answers[queries[position]] = answer
     except UserError as error:
         return answers, error

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from captioning.captioner import NOTHING
+from captioning.captioner import NO_CONTENT
 from captioning.lexicon import AGES, CARRIED, COLOURS, GENDERS, LOWERS, NO_SLIPS, RARE, SHOES, UPPERS
 from captioning.phrases import tokens
 from captioning.rules import RulesRewriter, read
@@ -159,7 +159,7 @@ def test_the_rewriter_answers_every_query_in_order() -> None:
     assert [answer.text for _, answer in answers] == [
         *("The male is wearing a red coat.", None, "The person is wearing blue trousers.")
     ]
-    assert answers[1][1].problem == NOTHING
+    assert answers[1][1].problem == NO_CONTENT
 
 
 @pytest.mark.parametrize("table", [COLOURS, UPPERS, LOWERS, SHOES, GENDERS, AGES, CARRIED])

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from captioning.captioner import Answer, Arriving
+from captioning.captioner import Answer, AnswerStream
+from captioning.options import LanguageModelOptions
 from captioning.photographs import limit_pixels
-from captioning.service import Service
 from captioning.style import Form, NoJsonError, image_prompt, query_prompt, read_reply
 from data.images import BrokenImageError, open_image
 from utils.errors import UserError
@@ -40,7 +40,7 @@ class _Backend:
         UserError: no model is named; later, it cannot be loaded or used, or gives only unfit answers.
     """
 
-    def __init__(self, options: Service) -> None:
+    def __init__(self, options: LanguageModelOptions) -> None:
         model = options.model
         if not model:
             raise UserError("captioner.model is not set: name a folder or a model (e.g. Qwen/Qwen2.5-VL-7B-Instruct)")
@@ -52,7 +52,7 @@ class _Backend:
 class LocalCaptioner(_Backend):
     """Describes photographs with an image-text model."""
 
-    def describe(self, images: Sequence[Path]) -> Arriving:
+    def describe(self, images: Sequence[Path]) -> AnswerStream:
         """Yield `(position, answer)` batch after batch, while the photographs of the next one are opened."""
         if not images:
             return
@@ -68,7 +68,7 @@ class LocalCaptioner(_Backend):
 class LocalRewriter(_Backend):
     """Rewrites queries with an image-text model, or one for text alone."""
 
-    def rewrite(self, queries: Sequence[str]) -> Arriving:
+    def rewrite(self, queries: Sequence[str]) -> AnswerStream:
         """Yield `(position, answer)` batch after batch."""
         if not queries:
             return
@@ -108,11 +108,11 @@ def _open(path: Path, max_pixels: int) -> Image.Image | Answer:
     return scaled
 
 
-def _form(options: Service) -> Form:
+def _form(options: LanguageModelOptions) -> Form:
     return "json" if options.form == "json" else "text"
 
 
-def _answers(model: LocalModel, prompts: Iterator[Prompt | Answer], options: Service) -> Arriving:
+def _answers(model: LocalModel, prompts: Iterator[Prompt | Answer], options: LanguageModelOptions) -> AnswerStream:
     """Run the model on batches, on smaller ones once memory ran out; answers among the prompts are passed on."""
     size, unfit = options.batch_size, 0
     numbered = enumerate(prompts)
@@ -143,7 +143,7 @@ def _answers(model: LocalModel, prompts: Iterator[Prompt | Answer], options: Ser
         raise KeyboardInterrupt
 
 
-def _answer(reply: Reply | None, options: Service, seconds: float) -> Answer:
+def _answer(reply: Reply | None, options: LanguageModelOptions, seconds: float) -> Answer:
     """Check a reply; None stands for one that did not fit into memory."""
     if reply is None:
         return Answer(None, "out of memory in a batch of one: lower captioner.max_pixels", seconds=seconds)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from captioning.captioner import Answer, Arriving
+from captioning.captioner import Answer, AnswerStream
 from captioning.openai.client import ChatClient
 from captioning.openai.errors import StoppedError, StopSignal
+from captioning.options import LanguageModelOptions
 from captioning.photographs import jpeg_data_url
-from captioning.service import Service
 from captioning.style import image_prompt, query_prompt
 from data.images import BrokenImageError
 from utils.errors import UserError
@@ -32,7 +32,7 @@ class _Backend:
         UserError: no model or no endpoint is configured.
     """
 
-    def __init__(self, options: Service) -> None:
+    def __init__(self, options: LanguageModelOptions) -> None:
         if not options.model:
             raise UserError("captioner.model is not set: name the model to use (e.g. Qwen/Qwen2.5-VL-7B-Instruct)")
         if not options.base_urls:
@@ -56,7 +56,7 @@ def _check_url(url: str) -> None:
 class OpenAICaptioner(_Backend):
     """Describes photographs with a multimodal model."""
 
-    def describe(self, images: Sequence[Path]) -> Arriving:
+    def describe(self, images: Sequence[Path]) -> AnswerStream:
         """Yield `(position, answer)` as answers arrive; raises as `_ask_all` does."""
 
         async def ask(client: ChatClient, path: Path) -> Answer:
@@ -76,7 +76,7 @@ class OpenAICaptioner(_Backend):
 class OpenAIRewriter(_Backend):
     """Rewrites queries with a language model."""
 
-    def rewrite(self, queries: Sequence[str]) -> Arriving:
+    def rewrite(self, queries: Sequence[str]) -> AnswerStream:
         """Yield `(position, answer)` as answers arrive; raises as `_ask_all` does."""
 
         async def ask(client: ChatClient, query: str) -> Answer:
@@ -85,7 +85,9 @@ class OpenAIRewriter(_Backend):
         yield from _ask_all(self._options, queries, ask)
 
 
-def _ask_all(options: Service, items: Sequence[Item], ask: Callable[[ChatClient, Item], Awaitable[Answer]]) -> Arriving:
+def _ask_all(
+    options: LanguageModelOptions, items: Sequence[Item], ask: Callable[[ChatClient, Item], Awaitable[Answer]]
+) -> AnswerStream:
     """Yield `(position, answer)` in the order of arrival; after a stop, what was in flight, and then raise the reason.
 
     Answers wait for their reader in a bounded queue, so that memory does not grow with the number of items.

@@ -13,9 +13,9 @@ import httpx2
 import openai
 from aiolimiter import AsyncLimiter
 
-from captioning.captioner import NOTHING, Answer
+from captioning.captioner import NO_CONTENT, Answer
 from captioning.openai.errors import Failure, FailureBudget, RequestContext, StopSignal, backoff, failure_of, read_key
-from captioning.service import Service
+from captioning.options import LanguageModelOptions
 from captioning.style import SCHEMA, Form, NoJsonError, check, parse, read_reply
 from utils.errors import UserError
 from utils.logs import log
@@ -78,7 +78,7 @@ class ChatClient:
     Must be used within one event loop, and closed there.
     """
 
-    def __init__(self, options: Service, stop: StopSignal) -> None:
+    def __init__(self, options: LanguageModelOptions, stop: StopSignal) -> None:
         self._answered, self._first_contact = False, asyncio.Lock()
         self._options, self._stop = options, stop
         self._form: Form = "text" if options.form == "text" else "json"
@@ -139,7 +139,7 @@ class ChatClient:
             self._answered = True
             prompt_tokens, reply_tokens = prompt_tokens + reply.prompt_tokens, reply_tokens + reply.reply_tokens
             text, problem = self._read(reply, attempts.form, query)
-            if text is not None or problem == NOTHING:
+            if text is not None or problem == NO_CONTENT:
                 self._remember(attempts)
                 self._budget.record_success()
                 return Answer(text, problem, "", prompt_tokens, reply_tokens, time.monotonic() - start)
@@ -234,7 +234,7 @@ class ChatClient:
                 self._fall_back_to_text("answers with prose")
             return None, str(error)
         nothing = query and form == "json" and problem == "empty" and reply.text.strip()
-        return text, NOTHING if nothing else problem
+        return text, NO_CONTENT if nothing else problem
 
     def _remember(self, attempts: _Attempts) -> None:
         """Send the next requests in the way that has worked."""

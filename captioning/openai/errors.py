@@ -14,7 +14,7 @@ from typing import Any
 
 import openai
 
-from captioning.service import Service
+from captioning.options import LanguageModelOptions
 from utils.errors import UserError
 from utils.interrupts import GracefulShutdown
 
@@ -49,7 +49,7 @@ class RequestContext:
     """What messages about a failed request name, and the key that they must not contain."""
 
     url: str
-    options: Service
+    options: LanguageModelOptions
     key: str
 
     def one_line(self, text: object) -> str:

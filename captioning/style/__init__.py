@@ -1,8 +1,7 @@
-"""The one style of every caption and every rewritten query: template, prompts, and what an answer has to pass."""
+"""The style of every caption and rewrite: its template, the prompts for it, and checks of the replies."""
 
-from captioning.style.flaws import MAX_WORDS, check
 from captioning.style.prompts import PROMPT_VERSION, SCHEMA, Form, image_prompt, query_prompt
-from captioning.style.replies import NoJsonError, read_reply
+from captioning.style.replies import MAX_WORDS, NoJsonError, check, read_reply
 from captioning.style.template import NEUTRAL, TEMPLATE, Slots, parse, render, with_article
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What a language model is asked, in two ways: for the filled template, or for its slots as JSON."""
+"""Prompts for a language model, in two forms: one requests the filled template, the other its slots as JSON."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ SCHEMA["properties"]["gender"] = {"enum": ["male", "female", None]}
 PROMPT_VERSION = hashlib.sha256(
     "\0".join((TEMPLATE, _IMAGE_TEXT, _QUERY_TEXT, _IMAGE_JSON, _QUERY_JSON, json.dumps(SCHEMA))).encode()
 ).hexdigest()[:10]
-"""Changes with every word above and with the template, so that a journal tells which answers are of other prompts."""
+"""Changes with every word above and with the template, so that a journal shows which answers other prompts gave."""
 
 
 def image_prompt(form: Form) -> str:
-    """What is asked beside a photograph."""
+    """Return the prompt that is sent with an image."""
     return _IMAGE_JSON if form == "json" else _IMAGE_TEXT
 
 
 def query_prompt(form: Form, query: str) -> str:
-    """What is asked of a query; the query stands last, in quotation marks of its own kind, as data."""
+    """Return the prompt for a query, which comes last and inside tags, so that it is read as data."""
     return f"{_QUERY_JSON if form == 'json' else _QUERY_TEXT}\n\n<sentence>\n{query}\n</sentence>"

@@ -1,51 +1,118 @@
-"""From what a language model said to a caption in the style, or to the reason why it is none."""
+"""Check a language model's reply, and turn it into a caption or rewrite in the style."""
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
+from collections import Counter
 from dataclasses import fields
 from typing import Any
 
-from captioning.style.flaws import check
 from captioning.style.prompts import Form
 from captioning.style.template import Slots, render
 
+MAX_WORDS = 72  # longer texts are truncated by the tokenizer
+
+_FLAWS = {
+    "refusal": re.compile(
+        r"\b(i'?m|i am|we are) (sorry|unable|not able)|\b(i|we) (can ?not|can['’]?t|could ?n[o'’]t|won['’]?t)\b"
+        r"|\bas an? (ai|language|large)\b|\bunable to (see|view|describe|identify|assist|provide)"
+        r"|\bi apologi[sz]e|\bno (image|picture|text) (was|is|has been) (provided|given|attached)",
+        re.I,
+    ),
+    "chat preamble": re.compile(
+        r"^\W*(sure|certainly|of course|okay|ok|absolutely|here('s| is| are)|based on|the (image|picture|photo) shows"
+        r"|(output|description|answer|result|rewritten( text)?|caption)\s*:)",
+        re.I,
+    ),
+    "markdown": re.compile(r"```|\*\*|__|^\s*(#+|[-*•]|\d+[.)])\s|\[[^\]]*\]\(", re.M),
+    "unfilled": re.compile(r"[{}<>]|\[[\w /]*\]|\b(unspecified|not (mentioned|specified|visible)|n/a)\b", re.I),
+}
+
+
+def _word_set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+# Function words of English, and of the other languages that models tend to answer in.
+_ENGLISH = _word_set("a an the is are and with has in on of to he she his her wearing wears carrying person")
+_FOREIGN = _word_set(
+    "der die das und ein eine einen ist mit trägt hat sie er el la los las un una unos con lleva y es de del que le "
+    "les des du et est avec une porte il lo gli uno e è indossa um uma com os veste o do da het een en van zij met"
+)
+
+# Slot values that mean "not known", and belongings that mean "empty hands".
 _UNKNOWN = frozenset(
     {"", "null", "none", "n/a", "na", "unknown", "unclear", "not visible", "not mentioned", "not specified"}
     | {"unspecified", "cannot be seen", "not sure", "not clear", "indistinguishable", "person"}
 )
-_NOTHING = frozenset({"nothing", "no belongings", "empty-handed", "empty hands"})
+_NO_BELONGINGS = frozenset({"nothing", "no belongings", "empty-handed", "empty hands"})
 
 
 class NoJsonError(ValueError):
-    """A reply that should be a JSON object and is none: the model, or its server, does not do what was asked."""
+    """A reply that should be a JSON object is not one: the model or its server ignores the requested format."""
 
 
 def read_reply(reply: str, form: Form) -> tuple[str | None, str]:
-    """Turn a reply into `(text, "")`, or into `(None, problem)` where it is unfit to train or search with.
+    """Turn a reply into `(text, "")`, or into `(None, problem)` if it must not be trained or searched with.
 
     Args:
-        reply: what the model said; a `<think>` part in front of it is passed over.
+        reply: what the model wrote; a leading `<think>` part is dropped.
         form: "text" for the filled template, "json" for the slots, which are then rendered here.
 
     Raises:
         NoJsonError: the form is "json", and the reply holds no JSON object.
     """
     reply = re.sub(r"^\s*<think>.*?</think>", "", reply, flags=re.DOTALL).strip()
-    text = render_object(_object(reply)) if form == "json" and reply else " ".join(reply.split())
+    text = _render_slots(_parse_object(reply)) if form == "json" and reply else " ".join(reply.split())
     problems = check(text)
     return (None, ", ".join(problems)) if problems else (text, "")
 
 
-def render_object(slots: dict[str, Any]) -> str:
-    """Render the slots that a model filled; keys that are no slot and values that say "unknown" are passed over."""
-    known = Slots(**{field.name: _value(slots.get(field.name), field.name) for field in fields(Slots)})
-    return render(known) if known else ""
+def check(text: str) -> list[str]:
+    """Return the flaws that make a text unfit for training or search ("refusal", "markdown", ...); empty if none."""
+    if not re.search(r"\w", text) or text.strip().lower().strip("\"'.") in {"null", "none", "n/a"}:
+        return ["empty"]
+    problems = [name for name, pattern in _FLAWS.items() if pattern.search(text)]
+    words = re.findall(r"[\w'-]+", text.lower())
+    if _is_foreign(text, words):
+        problems.append("another language")
+    if len(words) > MAX_WORDS:
+        problems.append(f"too long ({len(words)} words)")
+    if _is_repetitive(text, words):
+        problems.append("repeated")
+    return problems
 
 
-def _value(value: Any, name: str) -> str | None:
-    """A slot's phrase: no final stop, an article in front of belongings alone."""
+def _is_foreign(text: str, words: list[str]) -> bool:
+    """Whether a letter is not Latin, or function words of another language outnumber the English ones."""
+    if not text.isascii() and any(
+        letter.isalpha() and not unicodedata.name(letter, "").startswith("LATIN") for letter in text
+    ):
+        return True
+    foreign = sum(word in _FOREIGN for word in words)
+    return foreign >= 2 and foreign > sum(word in _ENGLISH for word in words)
+
+
+def _is_repetitive(text: str, words: list[str]) -> bool:
+    """Whether a sentence occurs twice, or four words in a row more than three times."""
+    sentences = [sentence.strip().lower() for sentence in re.split(r"[.!?\n]+", text) if sentence.strip()]
+    if len(set(sentences)) < len(sentences):
+        return True
+    # Runs of four: "the male is" opens three sentences of the template itself.
+    runs = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
+    return max(runs.values(), default=0) > 3
+
+
+def _render_slots(values: dict[str, Any]) -> str:
+    """Render the slots that a model filled; unknown keys and values such as "unknown" are ignored."""
+    slots = Slots(**{field.name: _slot_value(values.get(field.name), field.name) for field in fields(Slots)})
+    return render(slots) if slots else ""
+
+
+def _slot_value(value: Any, name: str) -> str | None:
+    """Normalize the value of a slot: no final period, and no article except in belongings."""
     if isinstance(value, list):
         *most, last = [str(item) for item in value] or [""]
         value = f"{', '.join(most)} and {last}" if most else last
@@ -55,15 +122,15 @@ def _value(value: Any, name: str) -> str | None:
     if phrase.lower() in _UNKNOWN - ({"none"} if name == "belongings" else set()):
         return None
     if name == "belongings":
-        return "nothing" if phrase.lower() in _NOTHING | {"none"} else phrase
+        return "nothing" if phrase.lower() in _NO_BELONGINGS | {"none"} else phrase
     return re.sub(r"^an?\s+", "", phrase, flags=re.I)
 
 
-def _object(reply: str) -> dict[str, Any]:
-    """The JSON object of a reply, from its first brace to its last: models like to put it between fences."""
+def _parse_object(reply: str) -> dict[str, Any]:
+    """Parse the JSON object from the first brace to the last: models like to wrap it in a code fence."""
     try:
         found = json.loads(reply[reply.index("{") : reply.rindex("}") + 1])
-    except (ValueError, RecursionError):  # a JSONDecodeError is one of the former
+    except (ValueError, RecursionError):  # JSONDecodeError is a ValueError
         raise NoJsonError(f"no JSON object: {reply[:80]!r}") from None
     if not isinstance(found, dict):
         raise NoJsonError(f"no JSON object: {reply[:80]!r}")

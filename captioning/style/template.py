@@ -1,4 +1,4 @@
-"""The published template: its slots, filled and read back."""
+"""The published template: fill its slots, and parse a filled text back into slots."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ TEMPLATE = (
     "The {gender} is carrying {belongings}."
 )
 
-# A colour with no garment still has to stand somewhere; these mass nouns are read back as "no garment named".
+# Stand in for a garment of which only the color is known; `parse` reads them as "no garment".
 _NO_GARMENT = {"upper": "upper clothing", "lower": "lower clothing", "shoes": "footwear"}
 
 
 @dataclass(frozen=True)
 class Slots:
-    """What fills the braces of the template; None where nothing is known.
+    """Values of the template's slots; None if unknown.
 
-    Colours are made of words of `lexicon.COLOUR_WORDS` ("dark blue", "black and white striped"); garments and ages
-    carry neither colour nor article ("short-sleeved top", "teenager"); belongings carry their own ("a bag and a hat").
+    Colors consist of words of `lexicon.COLOUR_WORDS` ("dark blue", "black and white striped"). Garments and ages have
+    neither color nor article ("short-sleeved top", "teenager"); belongings include theirs ("a bag and a hat").
     """
 
     gender: str | None = None
@@ -45,17 +45,17 @@ class Slots:
 
 
 def render(slots: Slots) -> str:
-    """Fill the template; a slot that is None goes without a trace, and a sentence with nothing in it goes whole."""
+    """Fill the template, without the phrases of slots that are None and without sentences that have none left."""
     subject = slots.gender or NEUTRAL
-    predicates = [_wearing(slots), _looks(slots), f"is carrying {slots.belongings}" if slots.belongings else ""]
+    predicates = [_wearing(slots), _appearance(slots), f"is carrying {slots.belongings}" if slots.belongings else ""]
     sentences = [f"The {subject} {predicate}." for predicate in predicates if predicate]
     return " ".join(sentences) or f"{with_article(subject).capitalize()}."
 
 
 def parse(text: str) -> Slots:
-    """Read a text of the template back into slots: `parse(render(slots)) == slots`.
+    """Parse a text of the template into slots, so that `parse(render(slots)) == slots`.
 
-    What does not follow the template is passed over: any string is accepted, and a foreign one gives empty slots.
+    Accepts any string: sentences that do not follow the template are ignored.
     """
     found: dict[str, str | None] = {}
     for sentence in re.split(r"(?<=[.!?])\s+", " ".join(text.split())):
@@ -94,16 +94,16 @@ def _wearing(slots: Slots) -> str:
     return clothes and f"is wearing {clothes}"
 
 
-def _looks(slots: Slots) -> str:
-    looks = []
+def _appearance(slots: Slots) -> str:
+    phrases = []
     if slots.hairstyle or slots.hair_color:
-        looks.append(f"has {_item(slots.hairstyle, slots.hair_color, '')} hair".replace("  ", " "))
+        phrases.append(f"has {_item(slots.hairstyle, slots.hair_color, '')} hair".replace("  ", " "))
     if slots.age_group:
         age = slots.age_group
-        # "appears to be adult", as released, but "a teenager" and "a young adult"
+        # "appears to be adult", as in the released captions, but "a teenager" and "a young adult"
         noun = _head(age) in AGE_NOUNS or (_head(age) == "adult" and age.lower() != "adult")
-        looks.append(f"appears to be {with_article(age) if noun else age}")
-    return " and ".join(looks)
+        phrases.append(f"appears to be {with_article(age) if noun else age}")
+    return " and ".join(phrases)
 
 
 def _parse_wearing(text: str) -> dict[str, str | None]:
@@ -133,7 +133,7 @@ def _parse_hair(text: str) -> dict[str, str | None]:
     if _head(hair) == "hair":
         words = hair.split()[:-1]
         start = len(words)
-        while start and (words[start - 1].lower() in COLOUR_WORDS or _joins(words, start - 1)):
+        while start and (words[start - 1].lower() in COLOUR_WORDS or _is_color_and(words, start - 1)):
             start -= 1
         found["hairstyle"] = " ".join(words[:start]) or None
         found["hair_color"] = " ".join(words[start:]) or None
@@ -141,7 +141,7 @@ def _parse_hair(text: str) -> dict[str, str | None]:
 
 
 def _below(text: str) -> tuple[str, str]:
-    """Split "black and white shorts and red shoes" at the "and" that joins garments, not colours."""
+    """Split "black and white shorts and red shoes" at the "and" that joins garments, not colors."""
     for match in reversed([*re.finditer(" and ", text, re.I)]):
         if _head(text[: match.start()]) not in COLOUR_WORDS:
             return text[: match.start()], text[match.end() :]
@@ -158,14 +158,14 @@ def _kind(item: str) -> str:
 def _split_item(item: str) -> tuple[str | None, str | None]:
     words = _bare(item).split()
     end = 0
-    while end < len(words) and (words[end].lower() in COLOUR_WORDS or _joins(words, end)):
+    while end < len(words) and (words[end].lower() in COLOUR_WORDS or _is_color_and(words, end)):
         end += 1
     garment = " ".join(words[end:])
     return " ".join(words[:end]) or None, None if garment in _NO_GARMENT.values() else garment or None
 
 
-def _joins(words: list[str], index: int) -> bool:
-    """Whether the word at `index` is the "and" between two colours."""
+def _is_color_and(words: list[str], index: int) -> bool:
+    """Whether the word at `index` is the "and" between two colors."""
     if words[index].lower() != "and" or not 0 < index < len(words) - 1:
         return False
     return words[index - 1].lower() in COLOUR_WORDS and words[index + 1].lower() in COLOUR_WORDS
@@ -185,6 +185,6 @@ def _bare(text: str) -> str:
 
 def with_article(text: str) -> str:
     """Put "a" or "an" before a noun phrase."""
-    # the sound counts: "a used coat", "a one-piece", "an orange top"
+    # by sound: "a used coat", "a one-piece", "an orange top"
     vowel = re.match(r"[aeiou]", text, re.I) and not re.match(r"uni|use|eu|one\b", text, re.I)
     return f"{'an' if vowel else 'a'} {text}"

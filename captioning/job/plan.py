@@ -1,0 +1,252 @@
+"""Plan a run: what a caption file has, what the run requests, and what that costs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+
+from captioning.captioner import Answer
+from captioning.job.journal import Answers, Question, Shard, Source
+from captioning.style import image_prompt, query_prompt
+from utils.errors import UserError
+
+Tokens = tuple[float, float]
+"""Mean prompt and reply tokens of one request."""
+
+# Estimates before anything was measured.
+_LETTERS_PER_TOKEN = 4  # English
+_PIXELS_PER_TOKEN = 28 * 28  # Qwen2.5-VL
+_REPLY_TOKENS = 100.0  # the filled template as JSON; fewer as prose
+_SAMPLE = 200  # images whose sizes are read
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """Command-line options of the caption scripts.
+
+    Attributes:
+        restart: generate everything again; the existing files are set aside.
+        keep: accept existing answers from another model or prompt version.
+        shard: the part of the questions to request; None for all.
+        merge: merge the journals of the shards, and request nothing.
+        dry_run: count and estimate, and request nothing.
+    """
+
+    restart: bool = False
+    keep: bool = False
+    shard: Shard | None = None
+    merge: bool = False
+    dry_run: bool = False
+
+    def includes(self, question: Question) -> bool:
+        """Whether this run requests the question if it is missing."""
+        return not self.merge and (self.shard is None or self.shard.includes(question))
+
+
+def add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options to a script's arguments."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--restart", action="store_true", help="generate everything again; the old files are set aside")
+    group.add_argument("--keep", action="store_true", help="keep answers from another model or prompt version")
+    parser.add_argument("--shard", metavar="I/N", help="process shard I of N, e.g. 3/16; each has its own journal")
+    parser.add_argument("--merge", action="store_true", help="merge the journals of the shards, and write the captions")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print counts, and estimated tokens and cost; send no request"
+    )
+
+
+def read_job_options(arguments: argparse.Namespace) -> JobOptions:
+    """Read the options from a script's parsed arguments.
+
+    Raises:
+        UserError: a shard that does not exist, or options that exclude each other.
+    """
+    shard = None
+    if arguments.shard is not None:
+        match = re.fullmatch(r"(\d+)/(\d+)", arguments.shard)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise UserError(f"--shard {arguments.shard}: expected I/N with I from 1 to N, e.g. 3/16")
+        shard = Shard(int(match[1]), int(match[2]))
+    if shard and arguments.merge:
+        raise UserError("--shard and --merge exclude each other: run every shard first, then merge them")
+    if arguments.restart and (shard or arguments.merge):
+        raise UserError("--restart excludes --shard and --merge: set captions.dir to a new folder instead")
+    return JobOptions(arguments.restart, arguments.keep, shard, arguments.merge, arguments.dry_run)
+
+
+@dataclass
+class Plan:
+    """The questions of a caption file, by what is known about them.
+
+    Attributes:
+        kept: {subject: text} of the caption file that stay.
+        answered: {question: answer} from the journals.
+        missing: what must be requested.
+        other_sources: how many of the existing answers come from each other model or prompt version.
+    """
+
+    kept: dict[str, str] = field(default_factory=dict)
+    answered: dict[Question, Answer] = field(default_factory=dict)
+    missing: list[Question] = field(default_factory=list)
+    other_sources: Counter[Source] = field(default_factory=Counter)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing must be requested, and the caption file has every text of the journals."""
+        return not self.missing and not any(answer.text for answer in self.answered.values())
+
+    def restrict(self, options: JobOptions) -> Plan:
+        """Return the plan without the missing questions that this run does not request."""
+        return replace(self, missing=[question for question in self.missing if options.includes(question)])
+
+    def distinct(self) -> dict[Question, list[Question]]:
+        """Group the missing questions by topic: {question to request: all questions that its answer is for}."""
+        groups: dict[str, list[Question]] = {}
+        for question in self.missing:
+            groups.setdefault(question.topic, []).append(question)
+        return {group[0]: group for group in groups.values()}
+
+    def describe_other_sources(self, model: str) -> str:
+        """Return " (2400 from palette 1; --restart generates all again with palette 2)", or an empty string."""
+        if not self.other_sources:
+            return ""
+        counts = ", ".join(f"{count} from {by}" for (by, _), count in self.other_sources.most_common())
+        return f" ({counts}; --restart generates all again with {model})"
+
+
+def make_plan(
+    questions: Sequence[Question], texts: Mapping[str, str], journals: Sequence[Answers], *, keep: bool
+) -> Plan:
+    """Sort questions into what is known and what must be requested.
+
+    Args:
+        texts: {subject: text} of the caption file. A text stays unless the journals show that it describes another
+            image with the same name.
+        journals: answers so far.
+        keep: whether answers from other models and prompt versions count.
+    """
+    plan = Plan()
+    for question in questions:
+        text = texts.get(question.subject)
+        origins = [found for journal in journals for found in journal.origins(question.subject, text)] if text else []
+        if text is not None and (not origins or question.content in {content for content, _ in origins}):
+            plan.kept[question.subject] = text
+            if origins and question.source not in {source for _, source in origins}:
+                plan.other_sources[origins[-1][1]] += 1
+            continue
+        own = next((answer for journal in journals if (answer := journal.get(question))), None)
+        other = next((found for journal in journals if (found := journal.from_other_models(question))), None)
+        if own is None and other is not None:
+            plan.other_sources[other[0]] += 1
+            own = other[1] if keep else None
+        if own is not None:
+            plan.answered[question] = own
+        else:
+            plan.missing.append(question)
+    # What failed before comes last: otherwise its failures could stop the run before new questions are requested.
+    plan.missing.sort(key=lambda question: any(journal.has_failed(question) for journal in journals))
+    return plan
+
+
+def refuse_mixed_models(plan: Plan, *, model: str, output: str, journal: Path) -> None:
+    """Refuse to complete answers of one model or prompt version with those of another.
+
+    Raises:
+        UserError: the plan would do that; the message names the models and both options.
+    """
+    if plan.other_sources and plan.missing:
+        (by, prompt), _ = plan.other_sources.most_common(1)[0]
+        raise UserError(
+            f"{plan.other_sources.total()} {output} of {journal.name} are from {by} (prompt version {prompt}), and the "
+            f"rest would be from {model}: add --keep to keep them and request only the rest, or --restart to generate "
+            f"all again"
+        )
+
+
+def estimate(plan: Plan, *, inputs: str, model: str, tokens: Tokens, price: Sequence[float] | None) -> str:
+    """Return one line with the number of requests, and their estimated tokens and cost.
+
+    Args:
+        inputs: "images" or "queries".
+        model: backend and model.
+        tokens: of one request.
+        price: of a million prompt tokens and of a million reply tokens.
+    """
+    done, missing, requests = len(plan.kept) + len(plan.answered), len(plan.missing), len(plan.distinct())
+    line = f"{done + missing} {inputs}, {done} of them done; {missing} to request from {model}"
+    line += f" ({requests} distinct)" if requests < missing else ""
+    prompt_tokens, reply_tokens = requests * tokens[0], requests * tokens[1]
+    if prompt_tokens:
+        line += f", about {prompt_tokens:,.0f} prompt tokens and {reply_tokens:,.0f} reply tokens"
+        line += f", cost about {_cost(prompt_tokens, reply_tokens, price):.2f}" if price else ""
+    return line
+
+
+def estimate_image_tokens(paths: Sequence[Path], max_pixels: int) -> Tokens:
+    """Estimate the tokens of an image with its prompt, from the sizes of a sample of the files."""
+    sizes = [pixels for path in paths[:: max(1, len(paths) // _SAMPLE)] if (pixels := _pixels(path))]
+    mean = sum(max(4.0, min(pixels, max_pixels) / _PIXELS_PER_TOKEN) for pixels in sizes) / max(len(sizes), 1)
+    return mean + len(image_prompt("json")) / _LETTERS_PER_TOKEN, _REPLY_TOKENS
+
+
+def estimate_query_tokens(queries: Iterable[str]) -> Tokens:
+    """Estimate the tokens of a query with its prompt."""
+    lengths = [len(query_prompt("json", query)) for query in queries]
+    return sum(lengths) / max(len(lengths), 1) / _LETTERS_PER_TOKEN, _REPLY_TOKENS
+
+
+def _pixels(path: Path) -> int:
+    try:
+        with Image.open(path) as image:
+            return image.width * image.height
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0
+
+
+def _cost(prompt_tokens: float, reply_tokens: float, price: Sequence[float]) -> float:
+    return (prompt_tokens * price[0] + reply_tokens * price[1]) / 1e6
+
+
+class Tally:
+    """Counts answers, failures, tokens and cost during a run.
+
+    Args:
+        price: of a million prompt tokens and of a million reply tokens, in any currency; None if unknown.
+    """
+
+    def __init__(self, price: Sequence[float] | None = None) -> None:
+        self.price = price
+        self.requests = self.failed = self.prompt_tokens = self.reply_tokens = 0
+        self._start = time.monotonic()
+
+    def add(self, answer: Answer) -> None:
+        """Count an answer."""
+        self.requests += 1
+        self.failed += not answer.is_final
+        self.prompt_tokens += answer.prompt_tokens
+        self.reply_tokens += answer.reply_tokens
+
+    def note(self) -> str:
+        """Return a note for the progress bar: "3 failed, 120,000 tokens, cost 0.31"; empty if there is nothing yet."""
+        return ", ".join([*([f"{self.failed} failed"] if self.failed else []), *self._usage()])
+
+    def summary(self) -> str:
+        """Return one line for the end: "354 requested in 2.0 s (177.0/s), 120,000 tokens, cost 0.31"."""
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        return ", ".join(
+            [f"{self.requests} requested in {seconds:.1f} s ({self.requests / seconds:.1f}/s)", *self._usage()]
+        )
+
+    def _usage(self) -> list[str]:
+        tokens = self.prompt_tokens + self.reply_tokens
+        if not tokens:
+            return []
+        cost = [f"cost {_cost(self.prompt_tokens, self.reply_tokens, self.price):.2f}"] if self.price else []
+        return [f"{tokens:,} tokens", *cost]
