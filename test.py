@@ -55,7 +55,7 @@ def test(target: EvaluationTarget, arguments: argparse.Namespace) -> int:
     import torch
 
     from models.tokenizer import load_tokenizer
-    from models.tsn import TSN
+    from models.tsn import TSN, TSNOptions
     from retrieval.ablation import camera_names
     from retrieval.evaluation import evaluate, tune, with_scorer
     from retrieval.results import Provenance, write_results
@@ -66,7 +66,8 @@ def test(target: EvaluationTarget, arguments: argparse.Namespace) -> int:
     device, size = pick_device(config.run.device), config.model.image_size
     image, precision = (size[0], size[1]) if size else None, pick_precision(config.train.precision, device)
     tokenizer = load_tokenizer(target.vocabulary)
-    model = TSN.from_checkpoint(target.checkpoint, tokenizer, image=image, precision=precision).to(device)
+    options = TSNOptions(precision=precision)
+    model = TSN.from_checkpoint(target.checkpoint, tokenizer, image_size=image, options=options).to(device)
     scored = partial(with_scorer, model, tokenizer, options=config.eval, workers=config.train.workers)
 
     # The weight of the rewrites and the number of re-ranked images: as configured, or the best on the validation split.

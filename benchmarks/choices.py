@@ -17,12 +17,12 @@ from clustering.pseudo_labels import assign_pseudo_labels
 from clustering.quality import label_quality
 from configs.load import load_config
 from data.captions import train_file
+from data.pairs import load_training_pairs
 from data.readers import READERS, of_split
 from data.records import person_ids
 from models.tokenizer import load_tokenizer
-from models.tsn import TSN
+from models.tsn import TSN, TSNOptions
 from training.features import fused_features
-from training.training_pairs import load_training_pairs
 from utils.device import pick_device
 from utils.errors import run_script
 
@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     cluster = config.cluster
     print("| padding | metric | eps | clusters | noise | ARI |\n|---|---|---|---|---|---|", flush=True)
     for padding in (True, False):
-        model = TSN.from_checkpoint(arguments.run / "best.pth", tokenizer, fuse_padding=padding).to(device)
+        options = TSNOptions(fuse_padding=padding)
+        model = TSN.from_checkpoint(arguments.run / "best.pth", tokenizer, options=options).to(device)
         features = fused_features(model, tokenizer, pairs, batch_size=config.eval.batch_size)
         tried: list[tuple[Metric, Literal["auto"] | float]]
         tried = [("rows", "auto"), ("precomputed", "auto"), ("precomputed", arguments.eps)]

@@ -1,4 +1,4 @@
-"""The published training step, written from its description: the same losses, computed as the release computes them."""
+"""The published training step, reimplemented from its description: the same losses, computed like in the release."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from torch import Tensor
 from torch.optim import AdamW
 from transformers import BertTokenizer
 
-from models.losses import id_loss, itc_loss, itm_loss
-from models.losses.itm import TEMPERATURE
+from models.losses import ITM_TEMPERATURE, id_loss, itc_loss, itm_loss
 from models.tokenizer import MAX_TOKENS, tokenize
 from models.tsn import TSN
 from training.epoch import Batch
 
 
 class PublishedTSN(TSN):
-    """Eager attention, each encoder twice a step, hard negatives one by one in Python, float32, padding computed.
+    """TSN with eager attention, two passes of each encoder per step, a Python loop over hard negatives, and padding.
 
-    Padding is masked in the fusion unless `fuse_padding`, as in `TSN`, so that the two have the same losses.
+    As in `TSN`, the fusion masks padding unless `fuse_padding` is set, so that both have the same losses.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -34,7 +33,7 @@ class PublishedTSN(TSN):
     def forward(
         self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, *, matching: bool = True
     ) -> dict[str, Tensor]:
-        """As of `TSN`, `itc`, `itm` and `id`."""
+        """Return the same losses as `TSN`."""
         image_tokens = self.visual_encoder(pixels)
         text_tokens = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state
         image_proj, text_proj = self.vision_proj(image_tokens[:, 0]), self.text_proj(text_tokens[:, 0])
@@ -77,7 +76,7 @@ class PublishedTSN(TSN):
 def published_step(
     model: PublishedTSN, tokenizer: BertTokenizer, optimizer: AdamW, batch: Batch, labels: Tensor
 ) -> dict[str, float]:
-    """One step, after which the host waits for the losses and empties the cache."""
+    """Run one step, then wait for the losses and empty the GPU's cache."""
     device = model.cross_proj.weight.device
     pixels, captions, indices = batch
     ids, mask = tokenize(tokenizer, list(captions), pad_to=MAX_TOKENS)
@@ -92,14 +91,14 @@ def published_step(
 
 
 def published_optimizer(model: PublishedTSN) -> AdamW:
-    """AdamW with the published settings, not fused."""
+    """Return AdamW with the published settings, not fused."""
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return AdamW(learning, lr=1e-5, weight_decay=0.05, fused=False)
 
 
 def _hard_negatives(image_proj: Tensor, text_proj: Tensor, labels: Tensor) -> tuple[list[int], list[int]]:
-    """For each text the image, and for each image the text, of another label with the highest softmax, one by one."""
-    products = image_proj @ text_proj.T / TEMPERATURE
+    """Choose for each text the image, and for each image the text, of another label with the highest softmax."""
+    products = image_proj @ text_proj.T / ITM_TEMPERATURE
     same = labels[:, None] == labels[None, :]
     of_texts = F.softmax(products, dim=1).masked_fill(same, 0)
     of_images = F.softmax(products.T, dim=1).masked_fill(same, 0)

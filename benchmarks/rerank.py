@@ -113,7 +113,7 @@ def query_by_query(model: TSN, embeddings: Embeddings, best: Tensor) -> Tensor:
 
 def published_match(model: TSN, tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     """`TSN.match` with attention computed on the padding, too, as published."""
-    with mock.patch("models.attention.packs", return_value=False):
+    with mock.patch("models.text.should_pack", return_value=False):
         return model.match(tokens, ids, mask)
 
 

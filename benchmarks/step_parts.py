@@ -1,4 +1,4 @@
-"""What `benchmarks.train_step` measures, each part in a process of its own."""
+"""The measurements of `benchmarks.train_step`, each of which runs in a separate process."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from transformers import BertTokenizer
 
 from benchmarks.published_step import PublishedTSN, published_optimizer, published_step
-from models.sizes import PRESETS
+from models.options import PRESETS
 from models.tokenizer import MAX_TOKENS, enc_token_id, load_tokenizer, tokenize
-from models.tsn import TSN
+from models.tsn import TSN, TSNOptions
 from training.epoch import Batch, Epoch, Learner, train_epoch
 from training.schedule import build_optimizer, build_scaler
 from utils.device import Precision
 
 Kind = TypeVar("Kind", bound=TSN)
-CLOSE = 1e-4  # between the losses of the two, in float32
+CLOSE = 1e-4  # maximum difference between the losses of both implementations, in float32
 CLASSES = 500
 _WORDS = 2000
 _KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def matmul_rate(device: torch.device, precision: Precision) -> dict[str, float]:
-    """The `rate` of products of square matrices in FLOP/s: the best of 21, since what else runs only slows them."""
+    """Return the `rate` of products of square matrices in FLOP/s: the best of 21, as other processes may slow them."""
     side = 8192 if device.type == "cuda" else 2048
     if _matmul_seconds(device, precision, 512, times=1) > 0.05:
-        side = 512  # this device has no arithmetic of that kind, and takes for ever over more
+        side = 512  # this device has no hardware for this precision and would take too long
     return {"rate": 2 * side**3 / _matmul_seconds(device, precision, side, times=21)}
 
 
 def check(preset: str, device: torch.device) -> dict[str, float]:
-    """How far the losses of the two lie apart in evaluation mode.
+    """Return the absolute differences between the losses of both implementations in evaluation mode.
 
     Raises:
-        AssertionError: further than `CLOSE`: there is nothing to compare.
+        AssertionError: a difference exceeds `CLOSE`, so that a comparison would be meaningless.
     """
     (pixels, captions, indices), labels = batch_of(preset, 6)
     tokenizer = _tokenizer()
@@ -59,7 +59,7 @@ def check(preset: str, device: torch.device) -> dict[str, float]:
 
 
 def published(preset: str, device: torch.device, *, batch: int, steps: int) -> dict[str, float]:
-    """`seconds` a step and peak `memory` in bytes of the published schedule."""
+    """Measure the `seconds` per step and peak `memory` in bytes of the published step."""
     tokenizer = _tokenizer()
     model = _model(PublishedTSN, preset, tokenizer, device).train()
     optimizer = published_optimizer(model)
@@ -70,10 +70,10 @@ def published(preset: str, device: torch.device, *, batch: int, steps: int) -> d
 
 
 def ours(preset: str, device: torch.device, precision: Precision, *, batch: int, steps: int) -> dict[str, float]:
-    """`seconds` a step, peak `memory` in bytes and the step's `flops`, of the epoch that train.py runs."""
+    """Measure the `seconds` per step, peak `memory` in bytes and `flops` of a training epoch as in train.py."""
     torch.use_deterministic_algorithms(device.type == "cpu")  # as train.py
     tokenizer = _tokenizer()
-    model = _model(TSN, preset, tokenizer, device, precision=precision)
+    model = _model(TSN, preset, tokenizer, device, precision)
     optimizer = build_optimizer(model, lr=1e-5, weight_decay=0.05)
     pairs, labels = batch_of(preset, batch)
     learner = Learner(model, tokenizer, optimizer, build_scaler(precision, device))
@@ -82,13 +82,13 @@ def ours(preset: str, device: torch.device, precision: Precision, *, batch: int,
         train_epoch(learner, Epoch([pairs] * count, labels, [1e-5] * count))
 
     counter = FlopCounterMode(display=False, custom_mapping=_ON_THE_CPU)
-    with mock.patch("models.attention.packs", return_value=True), counter:  # padding is no necessary work
+    with mock.patch("models.text.should_pack", return_value=True), counter:  # padding is not counted as work
         run(1)
     return _timed(run, steps, device) | {"flops": counter.get_total_flops()}
 
 
 def batch_of(preset: str, size: int) -> tuple[Batch, Tensor]:
-    """Pairs of random pixels with captions of 20 to 55 word pieces, most about 35, two pairs to a pseudo-identity."""
+    """Return random pixels with captions of 20 to 55 tokens, 35 on average; two pairs have the same pseudo-label."""
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randn(size, 3, *PRESETS[preset].image, generator=draw)
     lengths = (35 + 8 * torch.randn(size, generator=draw)).round().clamp(20, 55).long() - 2  # [CLS] and [SEP]
@@ -99,7 +99,7 @@ def batch_of(preset: str, size: int) -> tuple[Batch, Tensor]:
 
 
 def _timed(run: Callable[[int], object], steps: int, device: torch.device) -> dict[str, float]:
-    run(1)  # memory is still being taken, and weights laid out
+    run(1)  # warm up
     _wait(device)
     start = time.perf_counter()
     run(steps)
@@ -129,7 +129,7 @@ def _matmul_seconds(device: torch.device, precision: Precision, side: int, *, ti
 
 
 def _tokenizer() -> BertTokenizer:
-    """Words that are one piece each."""
+    """Return a tokenizer for which every word is one token."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(_WORDS))]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "vocab.txt"
@@ -137,10 +137,13 @@ def _tokenizer() -> BertTokenizer:
         return load_tokenizer(file)
 
 
-def _model(kind: type[Kind], preset: str, tokenizer: BertTokenizer, device: torch.device, **options: Any) -> Kind:
-    """With BLIP's whole vocabulary, of which the captions use a little, and the same weights for each kind."""
+def _model(
+    kind: type[Kind], preset: str, tokenizer: BertTokenizer, device: torch.device, precision: Precision = "fp32"
+) -> Kind:
+    """Build a model with a vocabulary as large as BLIP's; the same weights for each `kind`."""
     torch.manual_seed(0)
-    return kind(PRESETS[preset], enc_token=enc_token_id(tokenizer), classes=CLASSES, **options).to(device)
+    options = TSNOptions(precision=precision)
+    return kind(PRESETS[preset], enc_token=enc_token_id(tokenizer), classes=CLASSES, options=options).to(device)
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:

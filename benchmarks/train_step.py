@@ -1,10 +1,10 @@
-"""A training step beside the published schedule: images/s, peak memory and model FLOPs utilisation.
+"""Compare a training step with the published one: images/s, peak memory and model FLOPs utilization.
 
 python -m benchmarks.train_step --presets tiny base large --batch 36 --steps 3 --precision fp32 bf16
 
-Every measurement runs in a process of its own. Utilisation is the arithmetic that this project's step needs, without
-padding and without anything done twice, over what the device's matrix products reach in the step's precision; the
-published schedule is measured by the same count, so that work which need not be done is no merit.
+Every measurement runs in a separate process. Utilization is the arithmetic that this project's step needs, without
+padding and recomputation, divided by what the device's matrix products reach in the same precision. The published step
+is rated with the same amount of arithmetic, so that unnecessary work does not count.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from typing import Any
 import torch
 
 from benchmarks.step_parts import check, matmul_rate, ours, published
-from models.sizes import PRESETS
+from models.options import PRESETS
 from utils.device import pick_device
 from utils.errors import UserError, run_script
 
 Values = dict[str, Any]
-SLOWER = 0.5  # a precision whose matrix products reach less than this share of float32's is not worth a measurement
+SLOWER = 0.5  # precisions with matrix products below this share of float32's speed are not measured
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", choices=[*PRESETS], default=[*PRESETS])
     parser.add_argument("--batch", type=int, default=36, help="pairs in a step (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=3, help="measured, after one more (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=3, help="measured steps, after one of warm-up (default: %(default)s)"
+    )
     parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16", "fp16"], default=["fp32", "bf16"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for kind in arguments.precision:
         if kind not in kinds:
             print(f"{kind} is not measured: this device's matrix products are slower in it than in fp32.")
-    print("\n| preset | step | precision | s/step | images/s | ratio | peak memory, GiB | utilisation |")
+    print("\n| preset | step | precision | s/step | images/s | ratio | peak memory, GiB | utilization |")
     print("|---|---|---|---:|---:|---:|---:|---:|", flush=True)
     for preset in arguments.presets:
         _run("check", arguments, "fp32", preset)
@@ -69,12 +71,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(part: str, arguments: argparse.Namespace, kind: str, preset: str = "tiny") -> Values:
-    """A part in a process of its own."""
+    """Run one measurement in a separate process."""
     command = [sys.executable, "-m", "benchmarks.train_step", "--part", part, "--presets", preset, "--precision", kind]
     command += ["--batch", str(arguments.batch), "--steps", str(arguments.steps), "--device", arguments.device]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise UserError(f"{part} of {preset} in {kind} ended with status {done.returncode}: see above, or less --batch")
+        raise UserError(
+            f"{part} of {preset} in {kind} failed with status {done.returncode}: see above, or set a smaller --batch"
+        )
     values: Values = json.loads(done.stdout.splitlines()[-1])
     return values
 

@@ -1,4 +1,4 @@
-"""Photographs from disk, with errors that name the file."""
+"""Open image files, with errors that name the file. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from data.records import ImageRecord
 from utils.errors import UserError
 from utils.progress import progress
 
-Opener = Callable[[Path], Image.Image]
+ImageOpener = Callable[[Path], Image.Image]
 
 
 class BrokenImageError(UserError):
-    """A file that is no readable image; the message names it and says why."""
+    """A file is not a readable image; the message names it and gives the reason."""
 
 
 def open_image(path: Path) -> Image.Image:
-    """Open and fully decode a photograph as RGB, turned as its EXIF data say.
+    """Open and fully decode an image as RGB, rotated according to its EXIF orientation.
 
     Raises:
-        BrokenImageError: the file is missing, cut short, or no image.
+        BrokenImageError: the file is missing, truncated, or not an image.
     """
     try:
         with Image.open(path) as image:
@@ -35,13 +35,13 @@ def open_image(path: Path) -> Image.Image:
 
 
 def find_broken(records: Sequence[ImageRecord], *, what: str) -> dict[str, str]:
-    """Decode every photograph once; return {name: why it cannot be read}, empty when all is well."""
-    with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter's lock
-        reasons = progress(pool.map(_why_broken, records), total=len(records), desc=f"checking {what}", unit="image")
+    """Decode every image once and return {name: reason} of those that cannot be read; `what` labels the progress."""
+    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
+        reasons = progress(pool.map(_read_error, records), total=len(records), desc=f"checking {what}", unit="image")
         return {record.name: reason for record, reason in zip(records, reasons, strict=True) if reason}
 
 
-def _why_broken(record: ImageRecord) -> str:
+def _read_error(record: ImageRecord) -> str:
     try:
         open_image(record.path)
     except BrokenImageError as error:

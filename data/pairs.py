@@ -1,8 +1,8 @@
-"""Photographs with their generated captions, as training sees them: no person id anywhere."""
+"""Images with their generated captions, as training uses them: without person ids."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,20 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.images import Opener, open_image
+from data.captions import check_same_data, read_train_captions
+from data.images import ImageOpener, find_broken, open_image
 from data.records import ImageRecord
 from data.transforms import Transform
+from utils import distributed
 from utils.errors import UserError
+from utils.logs import log
 
 Paraphrase = Callable[[str, np.random.Generator], str]
 
 
 @dataclass(frozen=True)
 class UnlabelledPairs:
-    """Training photographs and their captions.
+    """Training images and their captions.
 
     Attributes:
-        names: [N] image names, in the order of every label and feature that is computed of them.
+        names: [N] image names; labels and features of the pairs have the same order.
         paths: [N] files.
         captions: [N] generated texts.
     """
@@ -37,50 +40,69 @@ class UnlabelledPairs:
     def __len__(self) -> int:
         return len(self.names)
 
-    def caption_groups(self) -> NDArray[np.int64]:
-        """One label for each distinct caption, [N]: what is known of who is who before any clustering."""
+    def labels_by_caption(self) -> NDArray[np.int64]:
+        """Return one label for each distinct caption, [N]: pseudo-labels before any clustering."""
         return np.unique(np.array(self.captions), return_inverse=True)[1].astype(np.int64)
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """What training does without, by image name: captions that are missing or failed, and broken images, with why."""
+def load_training_pairs(records: Sequence[ImageRecord], captions_file: Path) -> UnlabelledPairs:
+    """Join training records with their caption file; warn about images without a caption and unreadable ones.
 
-    uncaptioned: tuple[str, ...]
-    broken: dict[str, str]
+    Raises:
+        UserError: the caption file is missing, belongs to another data set, or leaves nothing to train on.
+    """
+    if not captions_file.is_file():
+        raise UserError(f"{captions_file} is missing: generate the captions with gen_train_data.py first")
+    captions = read_train_captions(captions_file)
+    check_same_data(captions, records, captions_file)
+    captioned = [record for record in records if captions.get(record.name)]
+    broken = distributed.run_on_main(lambda: find_broken(captioned, what="training images"))
+    pairs = join_captions(records, captions, broken)
+    for reason in broken.values():
+        log.warning(f"left out of training: {reason}")
+    uncaptioned = [record.name for record in records if not captions.get(record.name)]
+    if uncaptioned:
+        log.warning(
+            f"left out of training: {len(uncaptioned)} of {len(records)} images without a caption in {captions_file} "
+            f"(the first is {uncaptioned[0]})"
+        )
+    return pairs
 
 
 def join_captions(
-    records: Sequence[ImageRecord], captions: Mapping[str, str | None], broken: Mapping[str, str]
-) -> tuple[UnlabelledPairs, LeftOut]:
-    """Join images with their generated captions; those without one, and broken ones, are left out and counted.
+    records: Sequence[ImageRecord], captions: Mapping[str, str | None], broken: Collection[str]
+) -> UnlabelledPairs:
+    """Join images with their generated captions; images without a caption and broken images are left out.
 
     Person ids and human captions of the records are not read.
 
+    Args:
+        captions: {image name: caption}, None where generation failed.
+        broken: names of images that cannot be read.
+
     Raises:
-        UserError: nothing is left.
+        UserError: no pair is left.
     """
-    uncaptioned = tuple(record.name for record in records if not captions.get(record.name))
-    dropped = {*uncaptioned, *broken}
-    kept = [(record, captions.get(record.name) or "") for record in records if record.name not in dropped]
+    kept = [
+        (record, caption) for record in records if (caption := captions.get(record.name)) and record.name not in broken
+    ]
     if not kept:
+        uncaptioned = sum(not captions.get(record.name) for record in records)
         raise UserError(
-            f"no training image is left: of {len(records)}, {len(uncaptioned)} have no caption and {len(broken)} are "
+            f"no training image is left: of {len(records)}, {uncaptioned} have no caption and {len(broken)} are "
             "broken; run gen_train_data.py first"
         )
-    pairs = UnlabelledPairs(
+    return UnlabelledPairs(
         names=tuple(record.name for record, _ in kept),
         paths=tuple(record.path for record, _ in kept),
         captions=tuple(caption for _, caption in kept),
     )
-    return pairs, LeftOut(uncaptioned, dict(broken))
 
 
-class PairImages(Dataset[tuple[Tensor, str, int]]):
-    """Chosen pairs as (pixels [3, H, W], caption, index into the pairs).
+class PairDataset(Dataset[tuple[Tensor, str, int]]):
+    """Pairs as (pixels [3, H, W], caption, index of the pair), of all pairs or of those at `indices`.
 
-    What is random about a view depends on `seed` and the pair alone, not on the order or the number of workers.
-    `opener` gives the photographs: `open_image`, or an `ImageCache`.
+    Random augmentation depends only on `seed` and the pair, not on the order or the number of workers.
     """
 
     def __init__(
@@ -88,26 +110,26 @@ class PairImages(Dataset[tuple[Tensor, str, int]]):
         pairs: UnlabelledPairs,
         transform: Transform,
         *,
-        chosen: Sequence[int] | None = None,
+        indices: Sequence[int] | None = None,
         paraphrase: Paraphrase | None = None,
         seed: int = 0,
-        opener: Opener = open_image,
+        opener: ImageOpener = open_image,
     ) -> None:
         self.pairs = pairs
         self.transform = transform
-        self.chosen = range(len(pairs)) if chosen is None else chosen
+        self.indices = range(len(pairs)) if indices is None else indices
         self.paraphrase = paraphrase
         self.seed = seed
         self.opener = opener
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.indices)
 
-    def __getitem__(self, place: int) -> tuple[Tensor, str, int]:
-        index = int(self.chosen[place])
+    def __getitem__(self, position: int) -> tuple[Tensor, str, int]:
+        index = int(self.indices[position])
         random = np.random.default_rng((self.seed, index))
         with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would seed the GPUs too, which takes longer than decoding the photograph.
+            # torch.manual_seed would also seed the GPUs, which takes longer than decoding the image.
             torch.default_generator.manual_seed(int(random.integers(2**63)))
             pixels = self.transform(self.opener(self.pairs.paths[index]))
         caption = self.pairs.captions[index]
@@ -116,10 +138,10 @@ class PairImages(Dataset[tuple[Tensor, str, int]]):
         return pixels, caption, index
 
 
-class Photographs(Dataset[Tensor]):
-    """Photographs alone, as pixels [3, H, W]."""
+class ImageDataset(Dataset[Tensor]):
+    """Images alone, as pixels [3, H, W]."""
 
-    def __init__(self, paths: Sequence[Path], transform: Transform, *, opener: Opener = open_image) -> None:
+    def __init__(self, paths: Sequence[Path], transform: Transform, *, opener: ImageOpener = open_image) -> None:
         self.paths = paths
         self.transform = transform
         self.opener = opener

@@ -1,4 +1,4 @@
-"""What a data set's annotation file says, as typed records."""
+"""Images and their annotations as typed records."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DataName = Literal["cuhk_pedes", "icfg_pedes", "rstpreid", "custom", "demo"]
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One photograph of one person.
+    """One image of one person.
 
     Attributes:
         path: the image file.
-        name: its path below the image folder, as annotation and caption files write it ("Market/0002.jpg").
-        captions: human sentences about it; the queries in `val` and `test`, never read in `train`.
-        person_id: who it shows, or -1 where nobody knows; read by evaluation and by the cluster report alone.
+        name: its path relative to the image folder, as in annotation and caption files ("Market/0002.jpg").
+        captions: sentences written by humans; the queries in `val` and `test`, never read in `train`.
+        person_id: the person shown, or -1 if unknown; read only by evaluation and by the cluster report.
         split: the part of the data set that it belongs to.
     """
 
@@ -36,14 +36,14 @@ class ImageRecord:
 
 
 def hold_out(records: Sequence[ImageRecord], share: float, seed: int) -> tuple[list[ImageRecord], list[ImageRecord]]:
-    """Part the records by person: those of all people but a drawn share, and those of that share, at least one person.
+    """Split the records by person, with a random `share` of the people, at least one, in the second part.
 
     Raises:
-        UserError: it is not known who is on each.
+        UserError: a person id is unknown, or there is only one person.
     """
     people = sorted({record.person_id for record in records})
     if people[0] < 0 or len(people) < 2:
-        raise UserError("eval.select=held_out needs a training split of known people: set eval.select=last")
+        raise UserError("eval.select=held_out needs a training split with person ids: set eval.select=last")
     count = min(len(people) - 1, max(1, round(share * len(people))))
     held = set(np.random.default_rng(seed).permutation(people)[:count].tolist())
     kept = [record for record in records if record.person_id not in held]
@@ -51,7 +51,7 @@ def hold_out(records: Sequence[ImageRecord], share: float, seed: int) -> tuple[l
 
 
 def person_ids(names: Sequence[str], records: Sequence[ImageRecord]) -> NDArray[np.int64] | None:
-    """Person ids [N] of the records with these names, in their order; None where one is not known."""
+    """Return the person ids [N] of the records with these names, in this order; None if one is unknown."""
     by_name = {record.name: record.person_id for record in records}
     ids = np.array([by_name[name] for name in names], dtype=np.int64)
     return ids if (ids >= 0).all() else None

@@ -1,35 +1,46 @@
-"""From a photograph to pixels, as BLIP was trained to see them."""
+"""Turn images into model inputs: the transforms of BLIP, and caches of resized images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
-from PIL.Image import Image
+import numpy as np
+from numpy.lib import format as npy
+from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
+from data.images import ImageOpener, open_image
+from utils import distributed
+from utils.files import atomic_write
+from utils.progress import progress
+
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-Transform = Callable[[Image], Tensor]
+Transform = Callable[[Image.Image], Tensor]
 
 
 def test_transform(size: tuple[int, int]) -> Transform:
-    """Resize to `size` (height, width) and normalise: image -> [3, H, W] float32."""
-    return transforms.Compose([resize(size), transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+    """Resize to `size` (height, width) and normalize: image -> [3, H, W] float32."""
+    return transforms.Compose([_resize(size), transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 
 
 def train_transform(size: tuple[int, int], *, augment: Literal["published", "light"] = "published") -> Transform:
-    """Random views of a photograph: image -> [3, H, W] float32.
+    """Resize, augment and normalize: image -> [3, H, W] float32.
 
-    `published` flips, pads by 10 pixels of 224 and crops, and erases a patch of 2 % to 40 %; `light` does not erase,
-    for small images of which a patch may hold all that a caption says.
+    `published` flips, pads by 10 pixels of 224 and crops, and erases 2 % to 40 % of the image; `light` does not erase,
+    for small images, where the erased part may contain all that a caption describes.
     """
     pad = max(1, round(10 / 224 * min(size)))
-    steps: list[Callable] = [
-        resize(size),
+    steps: list[Callable[[Any], Any]] = [
+        _resize(size),
         transforms.RandomHorizontalFlip(0.5),
         transforms.Pad(pad),
         transforms.RandomCrop(size),
@@ -41,6 +52,80 @@ def train_transform(size: tuple[int, int], *, augment: Literal["published", "lig
     return transforms.Compose(steps)
 
 
-def resize(size: tuple[int, int]) -> Callable:
-    """Resizing to `size` (height, width), as BLIP does it; an image of that size already stays as it is."""
+def _resize(size: tuple[int, int]) -> Callable[[Image.Image], Image.Image]:
     return transforms.Resize(size, interpolation=InterpolationMode.BICUBIC)
+
+
+def _open_resized(path: Path, size: tuple[int, int]) -> Image.Image:
+    # The transforms leave an image of this size as it is, so that a cached image gives the same pixels as its file.
+    return _resize(size)(open_image(path))
+
+
+def cached_opener(
+    cache: Literal["memory", "mapped"] | bool, paths: Sequence[Path], size: tuple[int, int], folder: Path
+) -> ImageOpener:
+    """Return an opener: `open_image`, or a cache of `paths`, in memory or in a memory-mapped file in `folder`."""
+    if not cache:
+        return open_image
+    if cache != "mapped":
+        return ImageCache(paths, size)
+    key = [str(size), *(f"{path} {path.stat().st_size}" for path in paths)]
+    name = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
+    return MappedImages(paths, size, folder / f"images_{name}.npy")
+
+
+class ImageCache:
+    """Open images, resized; the images at `paths` are decoded once and kept in memory.
+
+    If it is created before worker processes are forked, they all share its memory.
+
+    Args:
+        paths: images to cache, at four bytes per pixel.
+        size: height and width in pixels.
+
+    Raises:
+        BrokenImageError: one of them cannot be read.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int]) -> None:
+        self._open = partial(_open_resized, size=size)
+        with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes and resizes
+            self._cached = dict(zip(paths, pool.map(self._open, paths), strict=True))
+
+    def __call__(self, path: Path) -> Image.Image:
+        """Return an image as RGB, resized."""
+        return self._cached[path] if path in self._cached else self._open(path)
+
+
+class MappedImages:
+    """Open images like `ImageCache`, from a file that all processes of a run map into memory.
+
+    The operating system keeps in memory as much of the file as fits.
+
+    Args:
+        paths: images to cache, at three bytes per pixel.
+        size: height and width in pixels.
+        file: a .npy file [N, H, W, 3] with these images, created if missing.
+
+    Raises:
+        UserError: an image cannot be read, or the disk is full.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int], file: Path) -> None:
+        self._open = partial(_open_resized, size=size)
+        self._rows = {path: row for row, path in enumerate(paths)}
+        distributed.run_on_main(lambda: None if file.exists() else self._write(paths, size, file))
+        self._pixels = np.load(file, mmap_mode="r", allow_pickle=False)
+
+    def __call__(self, path: Path) -> Image.Image:
+        """Return an image as RGB, resized."""
+        row = self._rows.get(path)
+        return self._open(path) if row is None else Image.fromarray(self._pixels[row])
+
+    def _write(self, paths: Sequence[Path], size: tuple[int, int], file: Path) -> None:
+        # Not through a memory map: with a full disk, that would kill the process without an error message.
+        with atomic_write(file) as temporary, temporary.open("wb") as out, ThreadPoolExecutor() as pool:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *size, 3)}
+            npy.write_array_header_1_0(out, header)
+            for image in progress(pool.map(self._open, paths), total=len(paths), desc="resizing", unit="image"):
+                out.write(image.tobytes())

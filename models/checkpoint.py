@@ -1,4 +1,4 @@
-"""Weights from disk: released checkpoints, BLIP's files and our own, never unpickled."""
+"""Read weights from disk: released checkpoints, BLIP's files and our own, without unpickling."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from models.sizes import Sizes
+from models.options import Sizes
 from utils.errors import UserError
 from utils.files import read_json
 
-# What BLIP's and the released files carry beside the model: momentum copies, queues, the text decoder, a temperature,
-# a head that nothing uses, and buffers that are counted up anew.
+# Entries of BLIP's and the released files that the model does not have: momentum copies, queues, the text decoder, a
+# temperature, an unused head, and position buffers.
 _IGNORED = re.compile(
     r"^(visual_encoder_m|text_encoder_m|vision_proj_m|text_proj_m|text_decoder|itm_local_head)\."
     r"|^(image_queue|text_queue|ptr_queue|queue_ptr|idx_queue|temp)$"
     r"|^text_encoder\.embeddings\.(position_ids|token_type_ids)$"
     r"|^text_encoder\.(pooler|cls)\."
 )
-# What a file may lack: BLIP has no fusion encoder and no clusters, and only ours keeps the zero token-type embedding.
+# Entries that a file may lack: BLIP has no fusion encoder and no classifier, and only our files have the zero
+# token-type embedding.
 _OPTIONAL = re.compile(
     r"^(image_cross_model|cross_proj|classifier)\.|^text_encoder\.embeddings\.token_type_embeddings\."
 )
+_SHOWN = 8  # names in an error message
 
-
-WEIGHTS, SETTINGS = "model.safetensors", "config.json"  # of an exported model, beside its vocab.txt
+WEIGHTS, SETTINGS = "model.safetensors", "config.json"  # files of an exported model
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a `.pth` file with `weights_only`, or a `.safetensors` file with the settings beside it.
+    """Read a `.pth` file with `weights_only`, or a `.safetensors` file with the settings next to it.
 
     Raises:
-        UserError: the file is missing, no checkpoint, cut short, or would have to run code to be read.
+        UserError: the file is missing, truncated, not a checkpoint, or contains pickled code.
     """
     if path.suffix == ".safetensors":
         return _read_exported(path)
@@ -50,19 +51,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except IsADirectoryError:
         raise UserError(f"checkpoint {path} is a folder, not a file") from None
     except pickle.UnpicklingError as error:
-        # "Unsupported operand" is said of bytes that are no pickle at all, such as a saved web page
-        refused = "Unsupported operand" not in str(error) and ("Unsupported" in str(error) or "GLOBAL" in str(error))
-        if refused:
+        # torch reports "Unsupported operand" for bytes that are not a pickle, such as a saved web page
+        unsafe = "Unsupported operand" not in str(error) and ("Unsupported" in str(error) or "GLOBAL" in str(error))
+        if unsafe:
             raise UserError(
-                f"checkpoint {path} is refused: it holds pickled Python objects, and reading those runs whatever code "
-                "they name; save its tensors alone"
+                f"checkpoint {path} is refused: it contains pickled Python objects, which could run arbitrary code "
+                "when they are loaded; save only its tensors"
             ) from None
-        raise UserError(f"checkpoint {path} is not a PyTorch checkpoint, or it was cut short: fetch it again") from None
+        raise UserError(f"checkpoint {path} is truncated or not a PyTorch checkpoint: download it again") from None
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"checkpoint {path} cannot be read ({reason}): fetch it again") from None
+        raise UserError(f"checkpoint {path} cannot be read ({reason}): download it again") from None
     if not isinstance(content, dict):
-        raise UserError(f"checkpoint {path} holds no state dict")
+        raise UserError(f"checkpoint {path} does not contain a state dict")
     return content
 
 
@@ -72,22 +73,22 @@ def _read_exported(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"checkpoint {path} is missing") from None
     except (SafetensorError, OSError) as error:
-        raise UserError(f"checkpoint {path} cannot be read ({error}): fetch it again") from None
+        raise UserError(f"checkpoint {path} cannot be read ({error}): download it again") from None
     return {"model": weights, "sizes": read_json(path.parent / SETTINGS).get("sizes")}
 
 
 def read_model(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
     """Read the sizes and the weights of a released checkpoint, of BLIP's model_base(.large).pth, or of one of ours.
 
-    What those files hold beside the model (momentum copies, queues, decoder) is left out, by name.
+    Known entries that the model does not have (momentum copies, queues, decoder) are dropped.
 
     Raises:
-        UserError: as `read_checkpoint`, or the file is of another model.
+        UserError: as for `read_checkpoint`, or the file belongs to another model.
     """
     content = read_checkpoint(path)
     weights = content.get("model", content)
     if not isinstance(weights, dict) or "visual_encoder.patch_embed.proj.weight" not in weights:
-        raise UserError(f"checkpoint {path} is of another model: it has no visual_encoder.patch_embed.proj.weight")
+        raise UserError(f"checkpoint {path} is for another model: it has no visual_encoder.patch_embed.proj.weight")
     weights = {name: value for name, value in weights.items() if not _IGNORED.search(name)}
     image = Sizes.from_dict(content["sizes"]).image if content.get("sizes") else None
     return read_sizes(weights, image, path), weights
@@ -96,12 +97,12 @@ def read_model(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
 def load_weights(
     model: nn.Module, weights: dict[str, Tensor], *, trained: Sizes, sizes: Sizes, source: str | Path
 ) -> None:
-    """Copy weights into a model of `sizes`, resampling the position embedding from the `trained` grid to its own.
+    """Copy weights into a model of `sizes`, resampling the position embedding from the patch grid of `trained`.
 
-    The fusion encoder and the classifier may be missing, as in BLIP's files: they keep their random start.
+    The fusion encoder and the classifier may be missing, as in BLIP's files: they keep their random initialization.
 
     Raises:
-        UserError: names what is missing, unknown or of another shape.
+        UserError: parameters are missing, unknown or of another shape; the message names them.
     """
     position = "visual_encoder.pos_embed"
     if position in weights and trained.grid != sizes.grid:
@@ -110,16 +111,17 @@ def load_weights(
     own = model.state_dict()
     missing = sorted(name for name in own if name not in weights and not _OPTIONAL.search(name))
     unknown = sorted(name for name in weights if name not in own)
-    misshapen = sorted(name for name, value in weights.items() if name in own and value.shape != own[name].shape)
-    for what, names in (("lacks", missing), ("holds unknown", unknown), ("has other shapes of", misshapen)):
+    mismatched = sorted(name for name, value in weights.items() if name in own and value.shape != own[name].shape)
+    for problem, names in (("lacks", missing), ("has unknown", unknown), ("has wrong shapes for", mismatched)):
         if names:
-            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            raise UserError(f"checkpoint {source} {what} {', '.join(names[:8])}{more}: it is of another model")
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            shown = ", ".join(names[:_SHOWN])
+            raise UserError(f"checkpoint {source} {problem} {shown}{more}: it is for another model")
     model.load_state_dict(own | weights)
 
 
 def read_sizes(weights: dict[str, Tensor], image: tuple[int, int] | None, path: Path) -> Sizes:
-    """Read a model's sizes off its weights; without `image` the grid of patches is taken as square."""
+    """Infer a model's sizes from its weights; without `image` the grid of patches must be square."""
     try:
         patch_embed = weights["visual_encoder.patch_embed.proj.weight"]
         patches = weights["visual_encoder.pos_embed"].shape[1] - 1
@@ -128,12 +130,14 @@ def read_sizes(weights: dict[str, Tensor], image: tuple[int, int] | None, path: 
         feed_forward = weights["text_encoder.encoder.layer.0.intermediate.dense.weight"]
         embed = weights["vision_proj.weight"].shape[0]
     except KeyError as error:
-        raise UserError(f"checkpoint {path} lacks {error.args[0]}: it is of another model") from None
+        raise UserError(f"checkpoint {path} lacks {error.args[0]}: it is for another model") from None
     patch = patch_embed.shape[-1]
     if image is None:
         side = math.isqrt(patches)
         if side * side != patches:
-            raise UserError(f"checkpoint {path} has {patches} patches, which is no square: its image size is unknown")
+            raise UserError(
+                f"checkpoint {path} has {patches} patches, which do not form a square: its image size is unknown"
+            )
         image = (side * patch, side * patch)
     return Sizes(
         image=image,

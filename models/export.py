@@ -1,11 +1,11 @@
-"""A trained model as a folder that needs nothing else: model.safetensors, config.json and vocab.txt.
+"""Export a trained model as a self-contained folder: model.safetensors, config.json and vocab.txt.
 
 python -m models.export output/demo released/demo
 """
 
 from __future__ import annotations
 
-import utils.interrupts  # noqa: F401 - before what takes long to load
+import utils.interrupts  # noqa: F401 - before slow imports
 
 # isort: split
 import argparse
@@ -18,56 +18,58 @@ from transformers import BertTokenizer
 
 from models.checkpoint import SETTINGS, WEIGHTS, read_checkpoint, read_model
 from models.tokenizer import load_tokenizer
-from models.tsn import TSN
+from models.tsn import TSN, TSNOptions
 from utils.errors import UserError, run_script
 from utils.files import atomic_write, read_json, write_json, write_text
+from utils.logs import log
 
 
 def export_model(checkpoint: Path, vocab: Path, folder: Path) -> None:
-    """Write a checkpoint's model to `folder`, the settings last: a folder that has them is whole.
+    """Write a checkpoint's model to `folder`; config.json is written last, so a folder that has it is complete.
 
     Args:
-        checkpoint: as `TSN.from_checkpoint` takes it.
+        checkpoint: any checkpoint that `TSN.from_checkpoint` accepts.
         vocab: the vocab.txt that it was trained with.
-        folder: made if it is missing; an export that stands there is replaced.
+        folder: created if missing; an existing export is replaced.
 
     Raises:
-        UserError: a file is missing or broken, or the two do not belong together.
+        UserError: a file is missing or broken, or checkpoint and vocabulary do not match.
     """
     if not vocab.is_file():
-        raise UserError(f"{vocab} is missing: name the vocabulary that {checkpoint} was trained with (--vocab)")
-    TSN.from_checkpoint(checkpoint, load_tokenizer(vocab))  # refuses what does not fit
+        raise UserError(f"{vocab} is missing: set --vocab to the vocabulary that {checkpoint} was trained with")
+    TSN.from_checkpoint(checkpoint, load_tokenizer(vocab))  # checks that they match
     sizes, weights = read_model(checkpoint)
-    trained_with = read_checkpoint(checkpoint).get("config", {})
-    padding = bool(trained_with.get("model", {}).get("fuse_padding", True))  # the release keeps no such setting
+    config = read_checkpoint(checkpoint).get("config", {})
+    fuse_padding = bool(config.get("model", {}).get("fuse_padding", True))  # the release does not store it
     (folder / SETTINGS).unlink(missing_ok=True)
-    with atomic_write(folder / WEIGHTS) as aside:
+    with atomic_write(folder / WEIGHTS) as temporary:
         try:
-            save_file({name: value.contiguous() for name, value in weights.items()}, aside)
+            save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
         except SafetensorError as error:
             raise UserError(f"cannot write {folder / WEIGHTS}: {error}") from None
     write_text(folder / "vocab.txt", vocab.read_text(encoding="utf-8"))
-    write_json(folder / SETTINGS, {"sizes": sizes.to_dict(), "fuse_padding": padding})
+    write_json(folder / SETTINGS, {"sizes": sizes.to_dict(), "fuse_padding": fuse_padding})
 
 
 def load_exported(folder: Path) -> tuple[TSN, BertTokenizer]:
     """Load the model and the tokenizer that `export_model` wrote."""
     tokenizer = load_tokenizer(folder / "vocab.txt")
     settings = read_json(folder / SETTINGS)
-    return TSN.from_checkpoint(folder / WEIGHTS, tokenizer, fuse_padding=settings["fuse_padding"]), tokenizer
+    options = TSNOptions(fuse_padding=settings["fuse_padding"])
+    return TSN.from_checkpoint(folder / WEIGHTS, tokenizer, options=options), tokenizer
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="run folder (its best.pth and vocab.txt), or checkpoint")
-    parser.add_argument("folder", type=Path, help="where to write")
-    parser.add_argument("--vocab", type=Path, help="vocab.txt of a checkpoint (default: the one beside it)")
+    parser.add_argument("source", type=Path, help="run folder (exports its best.pth) or checkpoint")
+    parser.add_argument("folder", type=Path, help="output folder")
+    parser.add_argument("--vocab", type=Path, help="vocab.txt of the checkpoint (default: the one next to it)")
     arguments = parser.parse_args(argv)
     if not arguments.source.exists():
-        raise UserError(f"{arguments.source} is not there: name a run folder or a checkpoint")
+        raise UserError(f"{arguments.source} is missing: expected a run folder or a checkpoint")
     checkpoint = arguments.source / "best.pth" if arguments.source.is_dir() else arguments.source
     export_model(checkpoint, arguments.vocab or checkpoint.parent / "vocab.txt", arguments.folder)
-    print(f"written: {arguments.folder}: {WEIGHTS}, {SETTINGS}, vocab.txt")
+    log.info(f"written: {arguments.folder}: {WEIGHTS}, {SETTINGS}, vocab.txt")
 
 
 if __name__ == "__main__":

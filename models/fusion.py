@@ -1,4 +1,4 @@
-"""The fusion encoder: image tokens look at text tokens, and one block mixes what they saw."""
+"""The fusion encoder: image tokens attend to text tokens, followed by one transformer block."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from torch import Tensor, nn
 class FusionEncoder(nn.Module):
     """`ln_post(block(cross_attn(ln_pre_t(v), ln_pre_i(t), ln_pre_i(t))))`, as published.
 
-    The norms' names are the published ones, though `ln_pre_t` norms the image's tokens and `ln_pre_i` the text's.
+    The names of the norms are the published ones, although `ln_pre_t` is applied to the image and `ln_pre_i` to the
+    text.
     """
 
     def __init__(self, image_width: int, text_width: int) -> None:
         super().__init__()
         heads = image_width // 64
-        other = {} if text_width == image_width else {"kdim": text_width, "vdim": text_width}
-        self.cross_attn = nn.MultiheadAttention(image_width, heads, batch_first=True, **other)
-        self.cross_modal_transformer = Blocks(PreNormBlock(image_width, heads))
+        key_sizes = {} if text_width == image_width else {"kdim": text_width, "vdim": text_width}
+        self.cross_attn = nn.MultiheadAttention(image_width, heads, batch_first=True, **key_sizes)
+        self.cross_modal_transformer = Transformer(PreNormBlock(image_width, heads))
         self.ln_pre_t = nn.LayerNorm(image_width)
         self.ln_pre_i = nn.LayerNorm(text_width)
         self.ln_post = nn.LayerNorm(image_width)
 
     def forward(self, image_tokens: Tensor, text_tokens: Tensor, text_mask: Tensor | None = None) -> Tensor:
-        """Fuse image tokens [B, P, Dv] with text tokens [B, L, Dt]; of the result, the class token [B, Dv] alone.
+        """Fuse image tokens [B, P, Dv] with text tokens [B, L, Dt] and return the class token, [B, Dv].
 
         `text_mask` [B, L] is 1 on real tokens; None attends to every position, padding included (as published).
         """
@@ -37,22 +38,16 @@ class FusionEncoder(nn.Module):
         return self.ln_post(self.cross_modal_transformer(fused))[:, 0]
 
 
-class Blocks(nn.Module):
-    """Blocks one after another, under the name that CLIP's transformer gives them.
+class Transformer(nn.Module):
+    """A transformer of one block, with CLIP's parameter names, that computes only the class token's output."""
 
-    Of the last one, which has nothing after it, the class token alone is computed.
-    """
-
-    def __init__(self, *blocks: nn.Module) -> None:
+    def __init__(self, block: PreNormBlock) -> None:
         super().__init__()
-        self.resblocks = nn.Sequential(*blocks)
+        self.resblocks = nn.Sequential(block)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, P, D] -> [B, 1, D]."""
-        *before, last = self.resblocks
-        for block in before:
-            tokens = block(tokens)
-        return last(tokens, queries=1)
+        return self.resblocks[0](tokens, queries=1)
 
 
 class PreNormBlock(nn.Module):
@@ -68,14 +63,14 @@ class PreNormBlock(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, *, queries: int | None = None) -> Tensor:
-        """[B, P, D] -> [B, P, D], or the first `queries` tokens of it."""
+        """[B, P, D] -> [B, P, D], or only its first `queries` tokens."""
         normed = self.ln_1(tokens)
         tokens = tokens[:, :queries] + self.attn(normed[:, :queries], normed, normed, need_weights=False)[0]
         return tokens + self.mlp(self.ln_2(tokens))
 
 
 class QuickGELU(nn.Module):
-    """`x * sigmoid(1.702 x)`, CLIP's cheap GELU."""
+    """`x * sigmoid(1.702 x)`, CLIP's approximation of GELU."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(1.702 * x)

@@ -1,11 +1,13 @@
-"""Options of the model (section `model` of a config)."""
+"""What a model is built from: options (section `model` of a config), the sizes of its weights, and presets of sizes."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from utils.errors import UserError
 from utils.options import NonNegativeInt, PositiveInt, options
 
 
@@ -26,3 +28,64 @@ class ModelOptions:
     def size(self) -> tuple[int, int] | None:
         """Configured height and width in pixels, or None for those of the preset or checkpoint."""
         return (self.image_size[0], self.image_size[1]) if self.image_size else None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes that determine the shape of every weight except the classifier's.
+
+    Attributes:
+        image: height and width of the input in pixels, multiples of `patch`.
+        patch: side of a ViT patch in pixels.
+        vision_width, vision_depth: channels and blocks of the ViT; a head has 64 channels.
+        text_width, text_depth, text_mlp: channels, layers and feed-forward channels of BERT; a head has 64 channels.
+        vocabulary: number of token ids, `[DEC]` and `[ENC]` included.
+        positions: maximum length of a text in tokens.
+        embed: dimensions of the shared embedding space.
+
+    Raises:
+        UserError: the image size is not a multiple of the patch size.
+    """
+
+    image: tuple[int, int]
+    patch: int
+    vision_width: int
+    vision_depth: int
+    text_width: int
+    text_depth: int
+    text_mlp: int
+    vocabulary: int = 30524
+    positions: int = 512
+    embed: int = 256
+
+    def __post_init__(self) -> None:
+        if self.image[0] % self.patch or self.image[1] % self.patch:
+            raise UserError(f"model.image_size={list(self.image)} is not a multiple of the patch size, {self.patch}")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.image[0] // self.patch, self.image[1] // self.patch
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return builtin types only, as checkpoints store them."""
+        return asdict(self) | {"image": list(self.image)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Sizes:
+        """The inverse of `to_dict`."""
+        return cls(**(values | {"image": tuple(values["image"])}))
+
+
+# `base` and `large` are BLIP's; `tiny` trains from scratch on a CPU in minutes, on images of 2:1 like pedestrians.
+PRESETS = {
+    "tiny": Sizes(
+        image=(96, 48), patch=16, vision_width=128, vision_depth=3, text_width=128, text_depth=2, text_mlp=256
+    ),
+    "base": Sizes(
+        image=(224, 224), patch=16, vision_width=768, vision_depth=12, text_width=768, text_depth=12, text_mlp=3072
+    ),
+    "large": Sizes(
+        image=(224, 224), patch=16, vision_width=1024, vision_depth=24, text_width=768, text_depth=12, text_mlp=3072
+    ),
+}

@@ -1,4 +1,4 @@
-"""Words to ids: BERT's WordPiece, from a file, a folder or the hub, or trained on the captions at hand."""
+"""BERT's WordPiece tokenizer, from a file, a folder or the hub, or trained on the captions."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from utils.files import write_text
 
 MAX_WORDS = 72
 MAX_TOKENS = 73
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def load_tokenizer(vocab: str | Path) -> BertTokenizer:
-    """Load a BERT tokenizer and add `[DEC]` (begin of sentence) and `[ENC]` (marks an image-text pair), in that order.
+    """Load a BERT tokenizer and add `[DEC]` (begin of sentence) and `[ENC]` (marks an image-text pair), in this order.
 
     Args:
-        vocab: a vocab.txt, a folder that holds one (or a saved tokenizer), or a name on the hub.
+        vocab: a vocab.txt, a folder with one (or with a saved tokenizer), or a name on the hub.
 
     Raises:
-        UserError: there is no such vocabulary, or it lacks BERT's special tokens.
+        UserError: the vocabulary cannot be found, or it lacks BERT's special tokens.
     """
     path = Path(vocab)
     if path.is_file():
@@ -38,7 +38,7 @@ def load_tokenizer(vocab: str | Path) -> BertTokenizer:
     elif (path / "vocab.txt").is_file():
         tokenizer = _from_file(path / "vocab.txt")
     elif path.is_dir():
-        raise UserError(f"model.vocab: {path} holds neither vocab.txt nor tokenizer.json")
+        raise UserError(f"model.vocab: {path} contains neither vocab.txt nor tokenizer.json")
     elif path.suffix == ".txt" or path.is_absolute():
         raise UserError(f"model.vocab: {path} is missing")
     else:
@@ -47,10 +47,10 @@ def load_tokenizer(vocab: str | Path) -> BertTokenizer:
         except (OSError, ValueError) as error:
             raise UserError(f"model.vocab: no file, folder or hub model '{vocab}' ({_first_line(error)})") from None
     words = tokenizer.get_vocab()
-    if len(words) <= len(_SPECIAL) or not words.keys() >= set(_SPECIAL):
-        # transformers makes a tokenizer of special tokens alone where it could fetch nothing.
+    if len(words) <= len(_SPECIAL_TOKENS) or not words.keys() >= set(_SPECIAL_TOKENS):
+        # Without a network, transformers returns a tokenizer that has only special tokens.
         raise UserError(
-            f"model.vocab: '{vocab}' gives no BERT vocabulary: without a network, name a vocab.txt or its folder"
+            f"model.vocab: '{vocab}' has no BERT vocabulary: without a network, set a vocab.txt or its folder"
         )
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     tokenizer.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
@@ -58,28 +58,43 @@ def load_tokenizer(vocab: str | Path) -> BertTokenizer:
 
 
 def train_vocabulary(texts: Iterable[str], path: Path, *, size: int = 4000) -> None:
-    """Train a WordPiece vocabulary on `texts` (cleaned here) and write it to `path`, one word a line.
+    """Train a WordPiece vocabulary on `texts` (cleaned here) and write it to `path`, one word per line.
 
-    The same texts in the same order give the same file.
+    The result depends neither on the order of the texts nor on the process.
     """
     cleaned = sorted(clean_text(text) for text in texts)
-    # The trainer numbers the continuing letters in a random order, and settles ties between pairs by those numbers:
-    # naming them with the special tokens fixes the order.
-    continuing = [f"##{letter}" for letter in sorted(set("".join(cleaned)) - {" "})]
+    # The trainer numbers the continuation letters in random order and breaks ties between pairs by these numbers:
+    # listing the letters as special tokens fixes the order.
+    continuation = [f"##{letter}" for letter in sorted(set("".join(cleaned)) - {" "})]
     trainer = BertWordPieceTokenizer(lowercase=True)
     trainer.train_from_iterator(
         iter(cleaned),
         vocab_size=size,
         min_frequency=2,
         show_progress=False,
-        special_tokens=[*_SPECIAL, *continuing],
+        special_tokens=[*_SPECIAL_TOKENS, *continuation],
     )
     words = sorted(trainer.get_vocab().items(), key=lambda item: item[1])
     write_text(path, "".join(f"{word}\n" for word, _ in words))
 
 
+def build_tokenizer(vocab: str | None, texts: list[str], path: Path) -> BertTokenizer:
+    """Load the vocabulary at `path`; if missing, first copy it from `vocab`, or train it on `texts` without one."""
+    if not path.exists():
+        if vocab is None:
+            train_vocabulary(texts, path)
+        elif (file := _vocabulary_file(Path(vocab))) is not None:
+            load_tokenizer(vocab)  # raises an error for an invalid vocabulary
+            write_text(path, file.read_text(encoding="utf-8"))
+        else:
+            ids = load_tokenizer(vocab).get_vocab()
+            words = sorted((number, word) for word, number in ids.items() if word not in ("[DEC]", "[ENC]"))
+            write_text(path, "".join(f"{word}\n" for _, word in words))
+    return load_tokenizer(path)
+
+
 def clean_text(text: str) -> str:
-    """Lower-case, turn `. ! " ( ) * # : ; ~` into spaces, squeeze white space, keep 72 words (as published)."""
+    """Lower-case, turn `. ! " ( ) * # : ; ~` into spaces, collapse whitespace, keep 72 words (as published)."""
     words = re.sub(r'[.!"()*#:;~]', " ", text.lower()).split()
     return " ".join(words[:MAX_WORDS])
 
@@ -96,8 +111,8 @@ def tokenize(
 
     Args:
         pad_to: pad every text to this many tokens (73 as published); None pads to the longest of `texts`.
-        multiple_of: pad the longest, too, to a multiple of this, but to no more than `max_tokens`.
-        max_tokens: longer texts are cut to this many tokens.
+        multiple_of: round the padded length up to a multiple of this, but to `max_tokens` at most.
+        max_tokens: truncate longer texts to this many tokens.
 
     Returns:
         input_ids [B, L] int64 and attention_mask [B, L] int64, 1 on real tokens.
@@ -115,8 +130,12 @@ def tokenize(
 
 
 def enc_token_id(tokenizer: BertTokenizer) -> int:
-    """Id of `[ENC]`, the token that opens a text when it is matched with an image."""
+    """Return the id of `[ENC]`, the first token of a text that is matched with an image."""
     return tokenizer.get_vocab()["[ENC]"]
+
+
+def _vocabulary_file(vocab: Path) -> Path | None:
+    return next((file for file in (vocab, vocab / "vocab.txt") if file.is_file()), None)
 
 
 def _from_file(path: Path) -> BertTokenizer:
@@ -124,11 +143,11 @@ def _from_file(path: Path) -> BertTokenizer:
         words = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"model.vocab: cannot read {path} ({error})") from None
-    missing = [token for token in _SPECIAL if token not in words]
+    missing = [token for token in _SPECIAL_TOKENS if token not in words]
     if missing:
         raise UserError(f"model.vocab: {path} lacks {', '.join(missing)}: it is not a BERT vocabulary")
-    # transformers 5 takes `BertTokenizerFast(vocab_file=...)` without a word and maps everything to one unknown id;
-    # a folder is read rightly.
+    # transformers 5 silently ignores the file in `BertTokenizerFast(vocab_file=...)`, so that every word is unknown; a
+    # folder is loaded correctly.
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
         return BertTokenizer.from_pretrained(folder, do_lower_case=True)

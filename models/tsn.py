@@ -1,24 +1,22 @@
-"""TSN: a dual encoder, a matching encoder that shares the text's weights, and a fusion encoder."""
+"""TSN: a dual encoder, a matching encoder that shares the text encoder's weights, and a fusion encoder."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertTokenizer
 
-from models.attention import Layout
 from models.checkpoint import load_weights, read_model
 from models.fusion import FusionEncoder
 from models.losses import Negatives, hard_negatives, id_loss, itc_loss, itm_loss
-from models.sizes import Sizes
-from models.text import build_text_encoder, match_texts, read_texts
+from models.options import PRESETS, ModelOptions, Sizes
+from models.text import TextLayout, build_text_encoder, encode_pairs, encode_texts
 from models.tokenizer import enc_token_id
 from models.vision import build_vision_encoder
 from utils import distributed
@@ -26,43 +24,50 @@ from utils.device import Precision, autocast
 from utils.errors import UserError
 
 
-class TSN(nn.Module):
-    """Embeds photographs and texts in one space, matches pairs, fuses pairs, and names its parameters as BLIP does.
+@dataclass(frozen=True)
+class TSNOptions:
+    """How a model of given sizes computes; none of the options changes the name or the shape of a weight.
 
-    Args:
-        sizes: the shape of every weight.
-        enc_token: id of `[ENC]`, which replaces a text's first token when it is matched with an image.
-        classes: pseudo-identities that the classifier tells apart; it changes from round to round.
-        negatives: which pairs the matching head learns to tell from true ones, see `hard_negatives`.
-        fuse_padding: attend to the padding of a caption when fusing, as published; a caption's fused feature then
-            depends on how far it was padded.
-        precision: of the encoders' matrix products; projections, losses and everything that is returned are float32.
+    Attributes:
+        negatives: which negative pairs the matching loss uses, see `hard_negatives`.
+        fuse_padding: attend to the padding of a caption in the fusion, as published; its fused feature then depends on
+            the padded length.
+        dropout: of the text encoder.
+        precision: of the encoders' matrix products; projections, losses and all outputs are float32.
         checkpointed_blocks, offload: see `build_vision_encoder`.
     """
 
-    def __init__(
-        self,
-        sizes: Sizes,
-        *,
-        enc_token: int,
-        classes: int = 0,
-        negatives: Negatives = "hardest",
-        fuse_padding: bool = False,
-        dropout: float = 0.1,
-        precision: Precision = "fp32",
-        checkpointed_blocks: int = 0,
-        offload: bool = False,
-    ) -> None:
+    negatives: Negatives = "hardest"
+    fuse_padding: bool = False
+    dropout: float = 0.1
+    precision: Precision = "fp32"
+    checkpointed_blocks: int = 0
+    offload: bool = False
+
+
+class TSN(nn.Module):
+    """Encode images and texts into one space, match pairs and fuse pairs, with BLIP's parameter names.
+
+    Args:
+        sizes: the shape of every weight.
+        enc_token: id of `[ENC]`, which replaces the first token of a text that is matched with an image.
+        classes: pseudo-identities of the classifier; the number changes from round to round.
+    """
+
+    def __init__(self, sizes: Sizes, *, enc_token: int, classes: int = 0, options: TSNOptions = TSNOptions()) -> None:
         super().__init__()
         self.sizes = sizes
         self.enc_token = enc_token
-        self.negatives = negatives
-        self.fuse_padding = fuse_padding
-        self.precision = precision
+        self.negatives = options.negatives
+        self.fuse_padding = options.fuse_padding
+        self.precision = options.precision
         self.visual_encoder = build_vision_encoder(
-            sizes, precision=precision, checkpointed_blocks=checkpointed_blocks, offload=offload
+            sizes,
+            precision=options.precision,
+            checkpointed_blocks=options.checkpointed_blocks,
+            offload=options.offload,
         )
-        self.text_encoder = build_text_encoder(sizes, dropout=dropout)
+        self.text_encoder = build_text_encoder(sizes, dropout=options.dropout)
         self.vision_proj = nn.Linear(sizes.vision_width, sizes.embed)
         self.text_proj = nn.Linear(sizes.text_width, sizes.embed)
         self.itm_head = nn.Linear(sizes.text_width, 2)
@@ -76,50 +81,49 @@ class TSN(nn.Module):
         path: str | Path,
         tokenizer: BertTokenizer,
         *,
-        image: tuple[int, int] | None = None,
-        **options: Any,
+        image_size: tuple[int, int] | None = None,
+        options: TSNOptions = TSNOptions(),
     ) -> TSN:
         """Build the model that a checkpoint's weights describe, and load them.
 
         Args:
             path: a released checkpoint, BLIP's model_base.pth or model_large.pth, or one of ours.
             tokenizer: from `load_tokenizer`, with the vocabulary that the weights were trained with.
-            image: height and width to use; None keeps the checkpoint's own. The position embedding is resampled.
-            options: further keyword arguments of `TSN`.
+            image_size: height and width in pixels; None keeps the checkpoint's. The position embedding is resampled.
 
         Raises:
-            UserError: the file cannot be read without unpickling, is of another model or vocabulary, lacks
-                parameters or holds unknown ones (they are named).
+            UserError: the file cannot be read without unpickling, belongs to another model or vocabulary, or has
+                missing or unknown parameters (they are named).
         """
         trained, weights = read_model(Path(path))
         if trained.vocabulary != len(tokenizer):
             raise UserError(
-                f"checkpoint {path} was made with a vocabulary of {trained.vocabulary} ids, the tokenizer has "
-                f"{len(tokenizer)} ([DEC] and [ENC] included): set model.vocab to the one that it was trained with"
+                f"checkpoint {path} has a vocabulary of {trained.vocabulary} ids, the tokenizer has {len(tokenizer)} "
+                "([DEC] and [ENC] included): set model.vocab to the vocabulary that it was trained with"
             )
-        sizes = replace(trained, image=image or trained.image)
+        sizes = replace(trained, image=image_size or trained.image)
         classes = len(weights["classifier.weight"]) if "classifier.weight" in weights else 0
-        model = cls(sizes, enc_token=enc_token_id(tokenizer), classes=classes, **options)
+        model = cls(sizes, enc_token=enc_token_id(tokenizer), classes=classes, options=options)
         load_weights(model, weights, trained=trained, sizes=sizes, source=path)
         return model
 
     def set_classes(self, classes: int) -> None:
-        """Start a new classifier over this many pseudo-identities."""
+        """Replace the classifier by a new one over this many pseudo-identities."""
         self.classifier = _classifier(self.sizes.embed, classes).to(self.cross_proj.weight.device)
 
     def matching_parameters(self) -> Iterator[nn.Parameter]:
-        """What learns from the matching loss alone: its head, and the text encoder's attention to images."""
+        """Yield the parameters that only the matching loss trains: its head and the text encoder's cross-attention."""
         for name, parameter in self.named_parameters():
             if name.startswith("itm_head.") or ".crossattention." in name:
                 yield parameter
 
     def compile_encoders(self) -> None:
-        """Compile the two encoders, each at its first call; names of parameters stay."""
+        """Compile both encoders, each at its first call; parameter names stay the same."""
         self.visual_encoder.compile()
         self.text_encoder.compile()
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode normalised pixels [B, 3, H, W] into tokens [B, P, D] and embeddings [B, 256] of unit length."""
+        """Encode normalized pixels [B, 3, H, W] into tokens [B, P, D] and embeddings [B, 256] of unit length."""
         with autocast(pixels.device, self.precision):
             tokens = self.visual_encoder(pixels)
         return tokens.float(), F.normalize(self.vision_proj(tokens[:, 0].float()), dim=-1)
@@ -127,11 +131,11 @@ class TSN(nn.Module):
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode token ids [B, L] into tokens [B, L, D] and embeddings [B, 256] of unit length."""
         with autocast(input_ids.device, self.precision):
-            tokens = read_texts(self.text_encoder, input_ids, Layout(attention_mask.bool()))
+            tokens = encode_texts(self.text_encoder, input_ids, TextLayout(attention_mask.bool()))
         return tokens.float(), F.normalize(self.text_proj(tokens[:, 0].float()), dim=-1)
 
     def fuse(self, image_tokens: Tensor, text_tokens: Tensor, text_mask: Tensor | None = None) -> Tensor:
-        """Fuse a photograph with its caption into one feature [B, 256], not normalised.
+        """Fuse images (tokens [B, P, D]) with their captions (tokens [B, L, D]) into features [B, 256], not normalized.
 
         Without `text_mask` [B, L] the padding is attended to (as published).
         """
@@ -140,49 +144,47 @@ class TSN(nn.Module):
         return self.cross_proj(fused.float())
 
     def match(
-        self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor, *, image: Tensor | None = None
+        self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor, *, image_index: Tensor | None = None
     ) -> Tensor:
-        """Logit [B] that text i (ids [B, L]) belongs to image i (tokens [B, P, D]), or to image `image[i]` of them."""
+        """Return the logit [B] that text i (ids [B, L]) describes image i of image_tokens [B, P, D].
+
+        With `image_index` [B], text i is matched with image `image_index[i]` instead.
+        """
+        layout = TextLayout.from_mask(attention_mask, image_index=image_index)
         with autocast(input_ids.device, self.precision):
-            first = match_texts(
-                self.text_encoder, self._marked(input_ids), Layout.of(attention_mask, image=image), image_tokens
-            )
+            first = encode_pairs(self.text_encoder, self._with_enc_token(input_ids), layout, image_tokens)
         return self.itm_head(first.float())[:, 1]
 
     def forward(
         self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, *, matching: bool = True
     ) -> dict[str, Tensor]:
-        """The losses of a batch of pairs with pseudo-labels [B]: `itc`, `itm` and `id`, scalars in float32.
+        """Return the losses of a batch of pairs with pseudo-labels [B]: `itc`, `itm` and `id`, scalars in float32.
 
-        Without `matching` there is no `itm`, which takes half of the time.
+        `matching=False` omits `itm`, which takes half of the time.
 
-        In a group of processes, ITC and the negatives of ITM see the pairs of all of them; the mean of the losses over
-        the processes, and of their gradients, is that of one process with all the pairs. All texts must then be padded
-        to one length.
+        With several processes, ITC and the negatives of ITM use the pairs of all of them; the mean over processes of
+        the losses, and of their gradients, equals that of one process with all pairs. All texts must then be padded to
+        the same length.
 
-        One pass of each encoder serves the three; the fusion branch sees detached tokens, so that the ID loss
-        trains the fusion encoder, the classifier and the text projection, and, through the text's own logits,
-        the text encoder, but never the image encoder (as published).
+        Each encoder runs once for all three losses. The fusion encoder gets detached tokens: the ID loss trains the
+        fusion encoder, the classifier and the text projection, and, through the text logits, the text encoder, but
+        never the image encoder (as published).
         """
-        layout = Layout.of(attention_mask)
-        # Where padding is attended to, it must have been read.
-        tower = Layout(attention_mask.bool()) if self.fuse_padding else layout
+        mask = attention_mask.bool()
+        # If the fusion attends to padding, the text encoder must compute it.
+        layout = TextLayout(mask) if self.fuse_padding else TextLayout.from_mask(mask)
         with autocast(pixels.device, self.precision):
             image_tokens = self.visual_encoder(pixels)
-            text_tokens = read_texts(self.text_encoder, input_ids, tower)
+            text_tokens = encode_texts(self.text_encoder, input_ids, layout)
         image_proj = self.vision_proj(image_tokens[:, 0].float())
-        text_proj = self.text_proj(tower.first(text_tokens).float())
+        text_proj = self.text_proj(layout.first_tokens(text_tokens).float())
 
         text_mask = None if self.fuse_padding else attention_mask
-        fused = self.fuse(image_tokens.detach(), tower.unpack(text_tokens.detach()), text_mask)
-        images, texts, people = (
-            distributed.all_gather_with_grad(image_proj),
-            distributed.all_gather_with_grad(text_proj),
-            distributed.all_gather_with_grad(labels),
-        )
-        losses = {"itc": itc_loss(images, texts, people)}
+        fused = self.fuse(image_tokens.detach(), layout.unpack(text_tokens.detach()), text_mask)
+        all_images, all_texts, all_labels = map(distributed.all_gather_with_grad, (image_proj, text_proj, labels))
+        losses = {"itc": itc_loss(all_images, all_texts, all_labels)}
         if matching:
-            negatives = hard_negatives(images, texts, people, choice=self.negatives)
+            negatives = hard_negatives(all_images, all_texts, all_labels, choice=self.negatives)
             losses["itm"] = self._matching_loss(image_tokens, input_ids, attention_mask, *negatives)
         losses["id"] = id_loss(self.classifier(fused), self.classifier(text_proj), labels)
         return losses
@@ -190,32 +192,63 @@ class TSN(nn.Module):
     def _matching_loss(
         self, image_tokens: Tensor, input_ids: Tensor, mask: Tensor, image_index: Tensor, text_index: Tensor
     ) -> Tensor:
-        """ITM of own pairs, given the negatives [processes x B] of all texts and all images."""
-        own = torch.arange(len(input_ids), device=input_ids.device)
-        mine = own + distributed.rank() * len(own)
-        image_index, text_index = image_index[mine], text_index[mine]
+        """Return the ITM loss of this process's B pairs, given the negatives [processes * B] of all pairs."""
+        local = torch.arange(len(input_ids), device=input_ids.device)
+        rows = local + distributed.rank() * len(local)  # of the local pairs among all
+        image_index, text_index = image_index[rows], text_index[rows]
         if distributed.world_size() > 1:
-            # Own images and those of other processes that are negatives here; keys and values of no other are made.
+            # Append the negatives only, so that keys and values of no other image are computed.
             image_tokens = torch.cat([image_tokens, distributed.all_gather_with_grad(image_tokens)[image_index]])
-            image_index = own + len(own)
+            image_index = local + len(local)
         ids = torch.cat([input_ids, input_ids, distributed.all_gather_with_grad(input_ids)[text_index]])
-        layout = Layout.of(
+        layout = TextLayout.from_mask(
             torch.cat([mask, mask, distributed.all_gather_with_grad(mask)[text_index]]),
-            image=torch.cat([own, image_index, own]),
+            image_index=torch.cat([local, image_index, local]),
         )
-        return itm_loss(self._match_logits(image_tokens, ids, layout))
+        with autocast(ids.device, self.precision):
+            joint = encode_texts(self.text_encoder, self._with_enc_token(ids), layout, image_tokens)
+        return itm_loss(self.itm_head(layout.first_tokens(joint).float()))
 
-    def _match_logits(self, image_tokens: Tensor, input_ids: Tensor, layout: Layout) -> Tensor:
-        with autocast(input_ids.device, self.precision):
-            joint = read_texts(self.text_encoder, self._marked(input_ids), layout, image_tokens)
-        return self.itm_head(layout.first(joint).float())
-
-    def _marked(self, input_ids: Tensor) -> Tensor:
-        """Token ids that tell the text encoder to match: `[ENC]` stands first."""
+    def _with_enc_token(self, input_ids: Tensor) -> Tensor:
+        """Replace the first token by `[ENC]`, which tells the text encoder to match."""
         return torch.cat([torch.full_like(input_ids[:, :1], self.enc_token), input_ids[:, 1:]], dim=1)
 
 
+def build_model(
+    tokenizer: BertTokenizer, model: ModelOptions, *, seed: int, negatives: Negatives, precision: Precision
+) -> TSN:
+    """Build a TSN with seeded random weights, or with the weights at `model.init`.
+
+    Raises:
+        UserError: `model.init` is missing or does not match the preset, or the image size is not a multiple of the
+            patch size.
+    """
+    preset = PRESETS[model.preset]
+    sizes = replace(preset, vocabulary=len(tokenizer), image=model.size or preset.image)
+    options = TSNOptions(
+        negatives=negatives,
+        fuse_padding=model.fuse_padding,
+        dropout=model.dropout,
+        precision=precision,
+        checkpointed_blocks=model.checkpointed_blocks,
+        offload=model.offload,
+    )
+    torch.manual_seed(seed)
+    if not model.init:
+        return TSN(sizes, enc_token=enc_token_id(tokenizer), options=options)
+    path = Path(model.init)
+    if not path.is_file():
+        raise UserError(
+            f"model.init: {path} is missing: download BLIP's weights there (see README), or train a small model from "
+            "scratch with --set model.preset=tiny"
+        )
+    loaded = TSN.from_checkpoint(path, tokenizer, image_size=sizes.image, options=options)
+    if replace(loaded.sizes, positions=sizes.positions) != sizes:
+        raise UserError(f"model.init: {path} does not match model.preset={model.preset}: it has {loaded.sizes}")
+    return loaded
+
+
 def _classifier(width: int, classes: int) -> nn.Linear:
-    with warnings.catch_warnings():  # torch warns where there are no weights to draw: before the first clustering
+    with warnings.catch_warnings():  # torch warns about zero classes, which there are before the first clustering
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         return nn.Linear(width, classes)

@@ -9,12 +9,12 @@ from fairscale.nn import checkpoint_wrapper
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from models.sizes import Sizes
+from models.options import Sizes
 from utils.device import Precision, autocast
 
 
-class PreciseBlock(Block):
-    """timm's block, in a precision of its own: fairscale would recompute it in fp16, whatever it was computed in."""
+class AutocastBlock(Block):
+    """timm's block with a fixed precision: fairscale would otherwise recompute it in fp16 in the backward pass."""
 
     precision: Precision = "fp32"
 
@@ -30,10 +30,10 @@ def build_vision_encoder(
     """Build a ViT that returns all its tokens: pixels [B, 3, H, W] -> [B, 1 + patches, vision_width].
 
     Args:
-        precision: of the blocks' matrix products; what surrounds them is computed as the caller's autocast says.
-        checkpointed_blocks: this many last blocks forget their activations and compute them again in the backward
-            pass; memory for a third more time.
-        offload: keep what those blocks need for it in the CPU's memory.
+        precision: of the blocks' matrix products; the rest follows the caller's autocast.
+        checkpointed_blocks: number of last blocks that recompute their activations in the backward pass: less memory,
+            for a third more time.
+        offload: keep the inputs of those blocks in CPU memory.
     """
     encoder = VisionTransformer(
         img_size=sizes.image,
@@ -44,15 +44,15 @@ def build_vision_encoder(
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
         num_classes=0,
         global_pool="",
-        block_fn=PreciseBlock,
-        weight_init="jax",  # the ViT paper's, which learns faster from nothing than timm's narrow normal
+        block_fn=AutocastBlock,
+        weight_init="jax",  # as in the ViT paper; learns faster from scratch than timm's default
     )
-    # timm's 0.02 drowns where a patch lies in what it shows, and top and trousers differ by where they are: on 1,200
-    # drawn people, half the epochs then tell the trousers' colour better.
+    # With timm's 0.02, patch content dominates patch position, but top and trousers differ mainly by position: on 1,200
+    # drawn people, this value recognizes the color of the trousers better in half the epochs.
     assert encoder.pos_embed is not None
     nn.init.normal_(encoder.pos_embed, std=0.5)
     for block in encoder.blocks:
-        assert isinstance(block, PreciseBlock)
+        assert isinstance(block, AutocastBlock)
         block.precision = precision
     for index in range(max(0, sizes.vision_depth - checkpointed_blocks), sizes.vision_depth):
         encoder.blocks[index] = checkpoint_wrapper(encoder.blocks[index], offload_to_cpu=offload)

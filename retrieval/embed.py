@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import BertTokenizer
 
-from data.images import BrokenImageError, Opener, find_broken, open_image
-from data.pairs import Photographs
+from data.images import BrokenImageError, ImageOpener, find_broken, open_image
+from data.pairs import ImageDataset
 from data.transforms import test_transform
 from models.tokenizer import tokenize
 from models.tsn import TSN
@@ -60,7 +60,7 @@ def embed(
     keep_tokens: TokenPrecision | None,
     batch_size: int,
     workers: int = 0,
-    opener: Opener = open_image,
+    opener: ImageOpener = open_image,
     desc: str = "embedding",
 ) -> Embeddings:
     """Embed gallery, queries, rewrites and captions with `model`, which is left in evaluation mode.
@@ -78,7 +78,7 @@ def embed(
     model.eval()
     device = model.vision_proj.weight.device
     records = retrieval.records[distributed.shard(len(retrieval.records))]
-    photographs = Photographs([record.path for record in records], test_transform(model.sizes.image), opener=opener)
+    photographs = ImageDataset([record.path for record in records], test_transform(model.sizes.image), opener=opener)
     loader = DataLoader(photographs, batch_size=batch_size, num_workers=workers)
     seconds: dict[str, float] = {}
     dtype = None if keep_tokens is None else _token_dtype(model, keep_tokens)

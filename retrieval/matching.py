@@ -102,7 +102,7 @@ class Matcher:
                     embeddings.image_tokens[distinct - first].to(device).float(),
                     embeddings.query_ids[queries[batch], :longest].to(device),
                     mask[:, :longest].to(device),
-                    image=image.to(device),
+                    image_index=image.to(device),
                 )
                 found.append(logits.cpu())
                 bar.advance(len(batch))

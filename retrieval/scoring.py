@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import BertTokenizer
 
-from data.images import Opener, open_image
+from data.images import ImageOpener, open_image
 from models.tsn import TSN
 from retrieval.embed import Embeddings, TokenPrecision, embed
 from retrieval.matching import Matcher
@@ -142,7 +142,7 @@ def validate(
     weight: float,
     batch_size: int,
     tokens: TokenPrecision = "half",
-    opener: Opener = open_image,
+    opener: ImageOpener = open_image,
 ) -> dict[str, float]:
     """Return R1, R5, R10, mAP and mINP of a model between epochs, by the scores that a test computes.
 

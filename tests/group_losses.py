@@ -1,4 +1,4 @@
-"""Run in a group: losses and gradients of a global batch, written by the first process; see test_together.py."""
+"""Program for a process group: write the losses and gradients of a global batch; see test_together.py."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from models.sizes import Sizes
-from models.tsn import TSN
+from models.options import Sizes
+from models.tsn import TSN, TSNOptions
 from training.epoch import data_parallel
 from utils import distributed
 
@@ -17,23 +17,23 @@ LABELS = torch.tensor([0, 0, 1, 2, 3, 1, 4, 4])
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "padding attended to": {"fuse_padding": True},
-    "recomputed": {"checkpointed_blocks": 2},
-    "recomputed, without matching": {"checkpointed_blocks": 2, "matching": False},
+    "default": {},
+    "fuse padding": {"fuse_padding": True},
+    "checkpointed": {"checkpointed_blocks": 2},
+    "checkpointed, without matching": {"checkpointed_blocks": 2, "matching": False},
 }
-"""How a model may be built and trained."""
+"""Options of `losses_and_gradients`."""
 
 
 def small_model(**options: Any) -> TSN:
     """A model of two layers, without dropout."""
     torch.manual_seed(0)
     sizes = Sizes((32, 16), 16, 64, 2, 64, 2, 96, vocabulary=30, positions=80)
-    return TSN(sizes, enc_token=29, classes=5, dropout=0.0, **options)
+    return TSN(sizes, enc_token=29, classes=5, options=TSNOptions(dropout=0.0, **options))
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Eight pictures and texts of different lengths."""
+    """Return eight images and texts of different lengths."""
     random = torch.Generator().manual_seed(1)
     pixels = torch.randn(8, 3, 32, 16, generator=random)
     ids = torch.randint(5, 29, (8, 12), generator=random)
@@ -42,7 +42,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def losses_and_gradients(*, matching: bool = True, **options: Any) -> dict[str, torch.Tensor]:
-    """Of this process's share of the batch, averaged over the group."""
+    """Compute those of this process's share of the batch, averaged over the group."""
     model = small_model(**options)
     mine = distributed.shard(8)
     parallel = data_parallel(model, matching=matching)

@@ -11,9 +11,9 @@ import torch
 from data.images import open_image
 from data.records import ImageRecord
 from data.transforms import test_transform
-from models.sizes import Sizes
+from models.options import Sizes
 from models.tokenizer import enc_token_id, load_tokenizer
-from models.tsn import TSN
+from models.tsn import TSN, TSNOptions
 from retrieval.embed import embed
 from retrieval.matching import Matcher
 from retrieval.retrieval_set import RetrievalSet
@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
     tokenizer = load_tokenizer(folder / "vocab.txt")
     torch.manual_seed(0)
     sizes = Sizes((32, 16), 16, 64, 2, 64, 2, 96, vocabulary=len(WORDS) + 2, positions=20)
-    model = TSN(sizes, enc_token=enc_token_id(tokenizer), dropout=0.0).eval()
+    model = TSN(sizes, enc_token=enc_token_id(tokenizer), options=TSNOptions(dropout=0.0)).eval()
     record = ImageRecord(picture(folder / "1.png"), "1.png", ("a red top",), 1, "test")
     one = np.array([1])
     retrieval = RetrievalSet((record,), (None,), record.captions, (None,), one, one, np.array([0]))
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
     if logit is None:
         return
     # The image belongs to the last process; the main one has it only through the group.
-    alone = TSN(sizes, enc_token=enc_token_id(tokenizer), dropout=0.0).eval()
+    alone = TSN(sizes, enc_token=enc_token_id(tokenizer), options=TSNOptions(dropout=0.0)).eval()
     alone.load_state_dict(model.state_dict())
     with torch.no_grad():
         tokens, _ = alone.encode_image(test_transform(sizes.image)(open_image(record.path))[None])

@@ -1,4 +1,4 @@
-"""Which pairs meet in a batch: all once, at random, or some of each pseudo-identity."""
+"""The composition of batches: all pairs once in random order, or K of each of P pseudo-identities."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ def identity_batches(seed: int = 0) -> IdentityBatches:
 
 
 def test_each_batch_has_k_images_of_each_of_its_identities() -> None:
-    """Without repetition where an identity has that many; eight identities take two batches of four."""
+    """Without repetition if an identity has that many; eight identities fill two batches of four."""
     batches = list(identity_batches())
     assert len(batches) == len(identity_batches()) == len(LABELS) // 12
     for batch in batches:
         assert sorted(Counter(LABELS[batch]).values()) == [3, 3, 3, 3]
         assert all(
-            len({place for place in batch if LABELS[place] == label}) == 3
+            len({index for index in batch if LABELS[index] == label}) == 3
             for label in {0, 1, 2, 3, 6, 7} & {*LABELS[batch]}
         )
     assert {*LABELS[batches[0]], *LABELS[batches[1]]} == set(range(8))
 
 
 def test_identities_with_too_few_images_repeat_them() -> None:
-    """Two images for three places: one of them twice."""
+    """Of two images for three positions, one appears twice."""
     drawn = [batch for seed in range(5) for batch in identity_batches(seed)]
-    pairs = [[place for place in batch if LABELS[place] == 4] for batch in drawn if 4 in LABELS[batch]]
+    pairs = [[index for index in batch if LABELS[index] == 4] for batch in drawn if 4 in LABELS[batch]]
     assert pairs
-    assert all(sorted(Counter(places).values()) == [1, 2] for places in pairs)
+    assert all(sorted(Counter(indices).values()) == [1, 2] for indices in pairs)
 
 
-def test_the_same_seed_draws_the_same_and_another_another() -> None:
+def test_batches_depend_on_the_seed() -> None:
+    """The same seed gives the same batches, another seed others."""
     assert list(identity_batches()) == list(identity_batches())
     assert list(identity_batches()) != list(identity_batches(1))
 

@@ -1,4 +1,4 @@
-"""Caption files in the published format: read with an author's paths, written and read again, refused when wrong."""
+"""Caption files in the published format: reading, writing, and errors for other formats."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def stored(file: Path, entries: Any) -> Path:
 
 
 def test_files_have_the_published_names() -> None:
-    """cuhk, icfg and rstp; "qwen" whoever wrote the captions."""
+    """cuhk, icfg and rstp; "qwen" for every captioner."""
     for name, prefix in (("cuhk_pedes", "cuhk"), ("icfg_pedes", "icfg"), ("rstpreid", "rstp")):
         assert train_file(Path("f"), name) == Path(f"f/{prefix}_qwen_gen_captions.json")
         assert file_of_tests(Path("f"), name) == Path(f"f/{prefix}_test_qwen_gen_captions.json")
@@ -57,8 +57,8 @@ def test_files_have_the_published_names() -> None:
         ("notimgs/a.png", "notimgs/a.png"),
     ],
 )
-def test_the_authors_prefix_is_taken_off(path: str, name: str) -> None:
-    """Only what stands behind the last imgs/ says which image it is."""
+def test_the_prefix_of_a_path_is_removed(path: str, name: str) -> None:
+    """The name of an image is the part after the last imgs/."""
     assert image_name(path) == name
 
 
@@ -75,7 +75,7 @@ def test_training_captions_are_read_and_failures_are_none(tmp_path: Path) -> Non
 
 
 def test_test_texts_are_read_with_failed_rewrites(tmp_path: Path) -> None:
-    """A rewrite that is "null" or null is None in its place; a lone string is a list of one."""
+    """A rewrite that is "null" or null is None in the same position; a single string is a list of one."""
     base: dict[str, Any] = {"split": "test", "id": 1, "captions": ["x", "y", "z"]}
     entries: list[dict[str, Any]] = [
         base | {"image_path": "./d/imgs/1.png", "img_gen_text": "Seen.", "generated_text": ["A.", "null", None]},
@@ -89,8 +89,8 @@ def test_test_texts_are_read_with_failed_rewrites(tmp_path: Path) -> None:
     }
 
 
-def test_a_rewrite_belongs_to_the_sentence_that_it_was_made_of() -> None:
-    """Wherever that stands now; without its sentence, to the query of its number."""
+def test_a_rewrite_belongs_to_its_query() -> None:
+    """Wherever the query is now; if the file has no queries, the number decides."""
     texts = Texts("Seen.", ("A.", "B."), ("one Man", "two men"))
     assert texts.rewrite_of("two  men", 0) == "B."
     assert texts.rewrite_of("one man", 5) == "A."
@@ -100,8 +100,8 @@ def test_a_rewrite_belongs_to_the_sentence_that_it_was_made_of() -> None:
     assert Texts("Seen.", ("A.",), ("one", "two")).rewrite_of("two", 1) is None
 
 
-def test_training_captions_come_back_as_written(tmp_path: Path) -> None:
-    """In the published fields; a record without a caption is not written."""
+def test_training_captions_round_trip(tmp_path: Path) -> None:
+    """In the published fields; records without a caption are not written."""
     file = tmp_path / "new" / "f.json"
     write_train_captions(file, RECORDS, {"a/2.png": "Ein Mann – »grün«."})
     assert read_train_captions(file) == {"a/2.png": "Ein Mann – »grün«."}
@@ -111,7 +111,7 @@ def test_training_captions_come_back_as_written(tmp_path: Path) -> None:
     assert "grün" in file.read_text(encoding="utf-8")
 
 
-def test_test_texts_come_back_as_written(tmp_path: Path) -> None:
+def test_test_texts_round_trip(tmp_path: Path) -> None:
     """A failed rewrite is the string "null", as published, and None again when read."""
     own = {record.name: record.captions for record in RECORDS}
     texts = {
@@ -129,7 +129,7 @@ def test_test_texts_come_back_as_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["train", "test"])
 def test_written_files_follow_the_schema_and_broken_ones_do_not(tmp_path: Path, kind: str) -> None:
-    """The schema that is kept in the repository is the format that is written."""
+    """The schema in the repository describes the format that is written."""
     definitions = json.loads((Path(captions.__file__).parent / "caption_files.schema.json").read_text())["$defs"]
     schema = {"$ref": f"#/$defs/{kind}", "$defs": definitions}
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -158,12 +158,12 @@ def without(entry: dict[str, Any], key: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("read", "entries", "message"),
     [
-        (read_train_captions, {}, "should hold a list, one object an image"),
+        (read_train_captions, {}, "should be a list"),
         (read_train_captions, [TRAIN, 3], "entry 1 has no 'generated_text': is this a caption file?"),
         (read_train_captions, [without(TRAIN, "image_path")], "entry 0 has no 'image_path'"),
         (read_train_captions, [without(TRAIN, "generated_text")], "entry 0 has no 'generated_text'"),
         (read_train_captions, [TRAIN | {"image_path": 3}], "entry 0: image_path should be a path"),
-        (read_test_texts, {"a": 1}, "should hold a list, one object an image"),
+        (read_test_texts, {"a": 1}, "should be a list"),
         (read_test_texts, [TEST, without(TEST, "img_gen_text")], "entry 1 has no 'img_gen_text'"),
         (
             read_test_texts,
@@ -173,34 +173,34 @@ def without(entry: dict[str, Any], key: str) -> dict[str, Any]:
         (read_test_texts, [without(TEST, "image_path")], "entry 0 has no 'image_path'"),
     ],
 )
-def test_a_file_of_another_kind_is_one_line(
+def test_a_file_of_another_format_is_an_error(
     tmp_path: Path, read: Callable[[Path], Any], entries: Any, message: str
 ) -> None:
-    """It names the file, the entry and the field."""
+    """It names the file, the entry and the field, on one line."""
     file = stored(tmp_path / "f.json", entries)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         read(file)
-    assert str(told.value).startswith(str(file))
-    assert message in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(error.value).startswith(str(file))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("read", [read_train_captions, read_test_texts])
-def test_a_missing_or_cut_file_is_one_line(tmp_path: Path, read: Callable[[Path], Any]) -> None:
-    """Missing, cut short, or no text."""
+def test_an_unreadable_file_is_an_error(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+    """Missing, truncated, or binary."""
     for content, message in ((None, "is missing"), (b'[{"id": 1,', "is not valid JSON"), (b"\xff\xfe", "is not UTF-8")):
         file = tmp_path / "f.json"
         if content is not None:
             file.write_bytes(content)
-        with pytest.raises(UserError, match=message) as told:
+        with pytest.raises(UserError, match=message) as error:
             read(file)
-        assert str(file) in str(told.value)
-        assert "\n" not in str(told.value)
+        assert str(file) in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 def test_captions_of_another_data_set_are_refused() -> None:
-    """None of the file's names is among the records; an empty file and one common name are fine."""
+    """None of the names is a record's; an empty file and a single common name are accepted."""
     check_same_data({}, RECORDS, Path("f.json"))
     check_same_data({"a/2.png": 1, "z.png": 1}, RECORDS, Path("f.json"))
-    with pytest.raises(UserError, match=r"f\.json holds captions of another data set: it names z\.png and none"):
+    with pytest.raises(UserError, match=r"f\.json has captions of another data set: .*z\.png"):
         check_same_data({"z.png": 1}, RECORDS, Path("f.json"))

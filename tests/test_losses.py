@@ -1,4 +1,4 @@
-"""The three losses by hand, in plain Python floats, and what they may and may not depend on."""
+"""The three losses against reference values computed in plain Python floats, and their invariants."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ def test_itc_is_the_published_formula(labels: list[int]) -> None:
     assert float(found) == pytest.approx(itc_by_hand(IMAGE, TEXT, labels), rel=1e-5)
 
 
-def test_itc_of_orthogonal_pairs_worked_out_by_hand() -> None:
-    """Two pairs, cosines 1 and 0: p = (1, e^-50); the loss of a perfect batch is next to nothing."""
+def test_itc_of_orthogonal_pairs() -> None:
+    """Two pairs, cosines 1 and 0: p = (1, e^-50); the loss of a perfect batch is almost zero."""
     eye = torch.eye(2)
     assert float(itc_loss(eye, eye, torch.tensor([0, 1]))) == pytest.approx(0, abs=1e-6)
-    # Turned around, p and y disagree wholly. Log-softmax is (-50, 0) for y = (1, 0). A row's entries:
+    # Reversed, p and y disagree completely. Log-softmax is (-50, 0) for y = (1, 0). A row's entries:
     # 0 (-50 - 0) + 1 (0 + 50) = 50 and 1 (0 - log 1e-8) + 0 = 18.42; their mean over 4 entries of 2 rows, plus CE 50.
     wrong = float(itc_loss(eye, eye.flip(0), torch.tensor([0, 1])))
     assert wrong == pytest.approx((50 - math.log(1e-8)) / 2 + 50, rel=1e-5)
 
 
-def test_itc_pulls_together_what_shares_a_label() -> None:
+def test_itc_treats_pairs_of_the_same_label_as_positives() -> None:
     """An image of the same cluster is a target, not a negative: what remains is the entropy of two equal targets."""
     rows = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     agreeing = float(itc_loss(rows, rows, torch.tensor([0, 0, 1])))
@@ -83,8 +83,8 @@ def test_itm_is_cross_entropy_with_the_true_pairs_first() -> None:
     assert float(itm_loss(torch.tensor(six))) == pytest.approx(expected, rel=1e-6)
 
 
-def test_id_weighs_the_fused_feature_above_the_text() -> None:
-    """0.8 of the fused logits' cross-entropy and 0.2 of the text's."""
+def test_id_is_a_weighted_sum_of_fused_and_text_cross_entropies() -> None:
+    """With weights 0.8 and 0.2."""
     fused, text, labels = [[2.0, 0.0, 1.0], [0.0, 1.0, 0.0]], [[0.0, 0.0, 3.0], [1.0, 1.0, 0.5]], [0, 2]
 
     def entropy(rows: Rows) -> float:
@@ -120,14 +120,14 @@ def test_hard_negatives_are_the_most_similar_of_another_label(seed: int) -> None
 
 
 def test_projections_are_not_normalised_for_hard_negatives() -> None:
-    """By hand: text 2 points less well at image 0 than text 1, but is longer."""
+    """Text 2 has a smaller cosine with image 0 than text 1, but is longer."""
     image = torch.tensor([[0.1, 0.0], [0.0, 0.1], [0.0, 0.1]])
     text = torch.tensor([[0.1, 0.0], [0.1, 0.0], [0.3, 0.3]])
     assert hard_negatives(image, text, torch.tensor([0, 1, 2]))[1][0] == 2
 
 
-def test_probabilities_that_vanish_never_make_a_negative_of_the_same_label() -> None:
-    """Long projections drive every other softmax to an exact zero; the negative is of another label all the same."""
+def test_vanishing_probabilities_never_choose_a_negative_of_the_same_label() -> None:
+    """Long projections drive the softmax of all other labels to exactly zero."""
     image = 20 * torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
     labels = torch.tensor([0, 0, 1, 1])
     for index in hard_negatives(image, image, labels):
@@ -135,20 +135,20 @@ def test_probabilities_that_vanish_never_make_a_negative_of_the_same_label() -> 
 
 
 def test_a_batch_of_one_label_falls_back_on_the_first() -> None:
-    """There is no negative; index 0 stands in, as published."""
+    """There is no negative; index 0 is used, as published."""
     found = hard_negatives(torch.randn(3, 4), torch.randn(3, 4), torch.zeros(3, dtype=torch.int64))
     assert [index.tolist() for index in found] == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_hard_negatives_carry_no_gradient() -> None:
-    """Choosing is no part of what is learnt."""
+    """The choice is not differentiated."""
     image = torch.randn(4, 3, requires_grad=True)
     assert not any(index.requires_grad for index in hard_negatives(image, image, torch.arange(4)))
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
 def test_losses_are_computed_in_single_precision(kind: torch.dtype) -> None:
-    """Half-precision inputs give what their values give in float32, and a float32 result."""
+    """Half-precision inputs give the same float32 result as their float32 values."""
     torch.manual_seed(0)
     image, text, labels = torch.randn(6, 8).to(kind), torch.randn(6, 8).to(kind), torch.tensor([0, 0, 1, 2, 2, 3])
     for loss in (itc_loss, id_loss):
@@ -160,7 +160,7 @@ def test_losses_are_computed_in_single_precision(kind: torch.dtype) -> None:
 
 
 def test_losses_have_finite_gradients() -> None:
-    """At the end of training, too, where pairs are certain."""
+    """Even with saturated logits, as at the end of training."""
     image = (F.one_hot(torch.arange(4), 8).float() * 3).requires_grad_()
     text = F.one_hot(torch.arange(4).flip(0), 8).float().requires_grad_()
     (itc_loss(image, text, torch.arange(4)) + id_loss(image * 50, text * 50, torch.arange(4))).backward()
@@ -169,7 +169,7 @@ def test_losses_have_finite_gradients() -> None:
         assert value.grad.isfinite().all()
 
 
-def test_sampled_negatives_are_of_another_label_and_the_likelier_the_more_alike() -> None:
+def test_sampled_negatives_are_of_another_label_and_follow_the_softmax() -> None:
     """Cosines of 1 and 0 at temperature 0.07 are drawn exp(1 / 0.07) to 1, however long the projections are."""
     image = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
     text = 90 * image
@@ -180,13 +180,13 @@ def test_sampled_negatives_are_of_another_label_and_the_likelier_the_more_alike(
         assert (labels[image_index] != labels).all()
         assert (labels[text_index] != labels).all()
     of_third = torch.stack([text_index[2] for _, text_index in drawn])
-    assert (of_third == 3).float().mean() > 0.99  # cosine 0.8 beside 0
+    assert (of_third == 3).float().mean() > 0.99  # cosines 0.8 and 0
     of_last = torch.stack([text_index[3] for _, text_index in drawn])
     expected = math.exp(0.8 / 0.07) / (math.exp(0.8 / 0.07) + 2 * math.exp(0.6 / 0.07))
     assert (of_last == 2).float().mean().item() == pytest.approx(expected, abs=0.05)
 
 
 def test_sampled_negatives_of_one_label_fall_back_on_the_first() -> None:
-    """As published for the hardest."""
+    """Like the hardest negatives."""
     same = hard_negatives(torch.ones(3, 2), torch.ones(3, 2), torch.zeros(3, dtype=torch.int64), choice="sampled")
     assert [index.tolist() for index in same] == [[0, 0, 0], [0, 0, 0]]

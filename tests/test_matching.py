@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.sizes import Sizes
-from models.tsn import TSN
+from models.options import Sizes
+from models.tsn import TSN, TSNOptions
 from retrieval.embed import Embeddings
 from retrieval.matching import Matcher
 from retrieval.scoring import fuse, top_images
@@ -25,7 +25,7 @@ QUERIES, GALLERY, LENGTH = 6, 9, 20
 def model() -> TSN:
     torch.manual_seed(0)
     sizes = Sizes((32, 16), 16, 64, 2, 64, 2, 96, vocabulary=30, positions=LENGTH)
-    return TSN(sizes, enc_token=29, dropout=0.0).eval()
+    return TSN(sizes, enc_token=29, options=TSNOptions(dropout=0.0)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_logits_are_those_of_one_pair_at_a_time(
     model: TSN, embeddings: Embeddings, logits: Tensor, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     """In any order, with duplicates, in batches that split images; packed as on a CPU, or by length as on a GPU."""
-    monkeypatch.setattr("models.attention.packs", lambda _: packed)
+    monkeypatch.setattr("models.text.should_pack", lambda _: packed)
     draw = torch.Generator().manual_seed(2)
     queries = torch.randint(QUERIES, (40,), generator=draw)
     images = torch.randint(GALLERY, (40,), generator=draw)

@@ -1,4 +1,4 @@
-"""The published model's numbers, from its own checkpoint: encoders, fusion, matching, losses and gradients."""
+"""The published numbers, from the published checkpoint: encoders, fusion, matching, losses and gradients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.tokenizer import enc_token_id, load_tokenizer, tokenize
-from models.tsn import TSN
+from models.tsn import TSN, TSNOptions
 from retrieval.scoring import fused_similarity
 from tests.fixtures import FOLDER, arrays, values, write_published_checkpoint
 
@@ -19,7 +19,7 @@ CLOSE = 1e-5
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> TSN:
     file = write_published_checkpoint(tmp_path_factory.mktemp("published") / "checkpoint_best.pth")
-    return TSN.from_checkpoint(file, load_tokenizer(FOLDER / "vocab.txt"), fuse_padding=True).eval()
+    return TSN.from_checkpoint(file, load_tokenizer(FOLDER / "vocab.txt"), options=TSNOptions(fuse_padding=True)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def stored() -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays("expected").items()}
 
 
-def far(one: Tensor, other: Tensor) -> float:
+def distance(one: Tensor, other: Tensor) -> float:
     return float((one - other).detach().abs().max())
 
 
@@ -46,10 +46,10 @@ def test_encoders_give_the_published_tokens_and_embeddings(model: TSN, stored: d
     """Image and text alike, every token and the embedding of unit length."""
     image_tokens, image = model.encode_image(stored["images"])
     text_tokens, text = model.encode_text(stored["input_ids"], stored["attention_mask"])
-    assert far(image_tokens, stored["image_hidden"]) < CLOSE
-    assert far(image, stored["image_embeds"]) < CLOSE
-    assert far(text_tokens, stored["text_hidden"]) < CLOSE
-    assert far(text, stored["text_embeds"]) < CLOSE
+    assert distance(image_tokens, stored["image_hidden"]) < CLOSE
+    assert distance(image, stored["image_embeds"]) < CLOSE
+    assert distance(text_tokens, stored["text_hidden"]) < CLOSE
+    assert distance(text, stored["text_embeds"]) < CLOSE
 
 
 @torch.inference_mode()
@@ -58,19 +58,19 @@ def test_padding_does_not_change_an_embedding(model: TSN, stored: dict[str, Tens
     longest = int(stored["attention_mask"].sum(dim=1).max())
     _, text = model.encode_text(stored["input_ids"][:, :longest], stored["attention_mask"][:, :longest])
     assert longest < 73
-    assert far(text, stored["text_embeds"]) < CLOSE
+    assert distance(text, stored["text_embeds"]) < CLOSE
 
 
 @torch.inference_mode()
 def test_fusion_gives_the_published_features(model: TSN, stored: dict[str, Tensor]) -> None:
-    """Over all 73 positions as published; with the mask, padding has no say."""
+    """Over all 73 positions as published; with the mask, padding has no influence."""
     mask = stored["attention_mask"]
     image, text = model.encode_image(stored["images"])[0], model.encode_text(stored["input_ids"], mask)[0]
-    assert far(model.fuse(image, text), stored["fused"]) < CLOSE
+    assert distance(model.fuse(image, text), stored["fused"]) < CLOSE
     longest = int(mask.sum(dim=1).max())
     masked = model.fuse(image, text, mask)
-    assert far(masked, model.fuse(image, text[:, :longest], mask[:, :longest])) < CLOSE
-    assert far(masked, stored["fused"]) > 0.01
+    assert distance(masked, model.fuse(image, text[:, :longest], mask[:, :longest])) < CLOSE
+    assert distance(masked, stored["fused"]) > 0.01
 
 
 @torch.inference_mode()
@@ -78,7 +78,7 @@ def test_matching_gives_the_published_logits(model: TSN, stored: dict[str, Tenso
     """Every text with every image, `[ENC]` in front."""
     texts, images = torch.arange(12).repeat_interleave(12), torch.arange(12).repeat(12)
     ids, mask = stored["input_ids"][texts], stored["attention_mask"][texts]
-    assert far(model.match(stored["image_hidden"][images], ids, mask).view(12, 12), stored["itm_logit"]) < CLOSE
+    assert distance(model.match(stored["image_hidden"][images], ids, mask).view(12, 12), stored["itm_logit"]) < CLOSE
 
 
 @torch.inference_mode()
@@ -88,10 +88,10 @@ def test_similarities_of_queries_and_rewrites_are_the_published_ones(model: TSN,
     rewrite = model.encode_text(*tokenize(tokenizer, texts["normalised_queries"]))[1]
     caption = model.encode_text(*tokenize(tokenizer, texts["gallery_captions"]))[1]
     query, image = stored["text_embeds"], stored["image_embeds"]
-    assert far(query @ image.T, stored["base_sim"]) < CLOSE
-    assert far(rewrite @ caption.T, stored["aux_sim"]) < CLOSE
+    assert distance(query @ image.T, stored["base_sim"]) < CLOSE
+    assert distance(rewrite @ caption.T, stored["aux_sim"]) < CLOSE
     expected = 0.1 * stored["aux_sim"] + 0.9 * stored["base_sim"]
-    assert far(fused_similarity(query, image, rewrite, caption, 0.1), expected) < CLOSE
+    assert distance(fused_similarity(query, image, rewrite, caption, 0.1), expected) < CLOSE
 
 
 def test_losses_and_gradients_are_the_published_ones(model: TSN, stored: dict[str, Tensor]) -> None:
@@ -101,7 +101,7 @@ def test_losses_and_gradients_are_the_published_ones(model: TSN, stored: dict[st
     model.zero_grad()
     losses = model(stored["images"], stored["input_ids"], stored["attention_mask"], labels)
     found = torch.stack([losses[name].double() for name in ("itc", "itm", "id")])
-    assert far(found, stored["losses"]) < CLOSE
+    assert distance(found, stored["losses"]) < CLOSE
     torch.stack(list(losses.values())).sum().backward()
     norms = {name: float(value.grad.norm()) for name, value in model.named_parameters() if value.grad is not None}
     model.zero_grad()
@@ -123,18 +123,18 @@ def test_the_identity_loss_never_reaches_the_image_encoder(model: TSN, stored: d
 
 
 def test_an_image_of_another_shape_resamples_the_positions(tmp_path: Path, stored: dict[str, Tensor]) -> None:
-    """A 96 x 32 photograph through weights of a 64 x 64 model: 12 patches and the class token."""
+    """A 96 x 32 image with the weights of a 64 x 64 model: 12 patches and the class token."""
     file = write_published_checkpoint(tmp_path / "c.pth")
-    model = TSN.from_checkpoint(file, load_tokenizer(FOLDER / "vocab.txt"), image=(96, 32)).eval()
+    model = TSN.from_checkpoint(file, load_tokenizer(FOLDER / "vocab.txt"), image_size=(96, 32)).eval()
     tokens, embedding = model.encode_image(torch.zeros(2, 3, 96, 32))
     assert tokens.shape == (2, 1 + 6 * 2, 128)
     assert embedding.norm(dim=1).tolist() == pytest.approx([1, 1])
 
 
 def test_recomputed_blocks_give_the_same_gradients(model: TSN, tmp_path: Path, stored: dict[str, Tensor]) -> None:
-    """Blocks that forget their activations change the memory of a step, not its numbers, and load the same names."""
+    """Activation checkpointing changes the memory of a step, not its numbers, and loads the same parameter names."""
     file = write_published_checkpoint(tmp_path / "c.pth")
-    spare = TSN.from_checkpoint(file, load_tokenizer(FOLDER / "vocab.txt"), checkpointed_blocks=1)
+    spare = TSN.from_checkpoint(file, load_tokenizer(FOLDER / "vocab.txt"), options=TSNOptions(checkpointed_blocks=1))
     norms = []
     for each in (model, spare.eval()):
         each.zero_grad()

@@ -1,4 +1,4 @@
-"""Data sets in their real layouts, a folder of one's own, and every way in which they can be wrong."""
+"""Data sets in their original layouts, folders of images, and errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize(("name", "annotation", "key", "image"), LAYOUTS)
-def test_each_data_set_is_read_in_its_own_layout(
-    tmp_path: Path, name: str, annotation: str, key: str, image: str
-) -> None:
-    """File name, path key, images below imgs/; fields that nobody reads are no error."""
+def test_each_data_set_is_read_in_its_layout(tmp_path: Path, name: str, annotation: str, key: str, image: str) -> None:
+    """File name, path key, images in imgs/; unknown fields are ignored."""
     train = f"train/{image.rpartition('/')[2]}"
     entries = [
         entry(image, key=key, captions=["One.", "Two."], processed_tokens=[["one"], ["two"]]),
@@ -37,44 +35,45 @@ def test_each_data_set_is_read_in_its_own_layout(
     ]
 
 
-def test_a_single_caption_may_stand_without_a_list(tmp_path: Path) -> None:
-    """One sentence is a list of one."""
+def test_a_single_caption_need_not_be_a_list(tmp_path: Path) -> None:
+    """It is read as a list of one."""
     annotate(tmp_path, "reid_raw.json", [entry("a.png", captions="A man.")])
     assert read_cuhk_pedes(tmp_path)[0].captions == ("A man.",)
 
 
-def failed(reader: Any, *arguments: Any) -> str:
-    """The one line that a reader refuses with."""
-    with pytest.raises(UserError) as told:
+def error_of(reader: Any, *arguments: Any) -> str:
+    """Return the one-line error that a reader raises."""
+    with pytest.raises(UserError) as error:
         reader(*arguments)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
-def test_a_missing_folder_or_annotation_file_says_what_is_expected(tmp_path: Path) -> None:
-    """Both name the path and the layout."""
+def test_an_error_for_missing_files_describes_the_layout(tmp_path: Path) -> None:
+    """For a missing folder and for a missing annotation file."""
     gone = tmp_path / "gone"
-    assert failed(read_cuhk_pedes, gone) == (
-        f"data.root: folder {gone} is missing: expected reid_raw.json and imgs/ in it"
-    )
-    assert failed(read_cuhk_pedes, tmp_path).startswith(f"{tmp_path / 'reid_raw.json'} is missing: data.root should be")
+    for root in (gone, tmp_path):
+        message = error_of(read_cuhk_pedes, root)
+        assert "data.root" in message
+        assert str(root) in message
+        assert "reid_raw.json and imgs/" in message
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[", "is not valid JSON (Expecting value at line 1, column 2): mend it or fetch it again"),
-        ("{}", "should hold a list of images, one object each"),
-        ("[]", "should hold a list of images, one object each"),
+        ("[", "is not valid JSON (Expecting value at line 1, column 2)"),
+        ("{}", "should be a list"),
+        ("[]", "should be a list"),
         ("[3]", ", entry 0 is not an object"),
     ],
 )
-def test_an_annotation_file_that_is_none_is_named(tmp_path: Path, text: str, message: str) -> None:
-    """Cut short, of another kind, or empty."""
+def test_an_invalid_annotation_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    """Truncated, of another format, or empty."""
     (tmp_path / "reid_raw.json").write_text(text)
-    said = failed(read_cuhk_pedes, tmp_path)
-    assert said.startswith(str(tmp_path / "reid_raw.json"))
-    assert message in said
+    found = error_of(read_cuhk_pedes, tmp_path)
+    assert found.startswith(str(tmp_path / "reid_raw.json"))
+    assert message in found
 
 
 @pytest.mark.parametrize(
@@ -85,48 +84,49 @@ def test_an_annotation_file_that_is_none_is_named(tmp_path: Path, text: str, mes
         ({"captions": [1]}, "captions should be a list of sentences"),
         ({"captions": None}, "captions should be a list of sentences"),
         ({"captions": {"a": "b"}}, "captions should be a list of sentences"),
-        ({"id": "7"}, "id should be a whole number and file_path a path"),
-        ({"id": 7.5}, "id should be a whole number"),
-        ({"file_path": 7}, "id should be a whole number and file_path a path"),
-        ({"file_path": "../secret.png"}, "file_path ../secret.png leads out of"),
-        ({"file_path": "a/../../secret.png"}, "leads out of"),
-        ({"file_path": "/etc/passwd"}, "file_path /etc/passwd leads out of"),
+        ({"id": "7"}, "id should be an integer and file_path a path"),
+        ({"id": 7.5}, "id should be an integer"),
+        ({"file_path": 7}, "id should be an integer and file_path a path"),
+        ({"file_path": "../secret.png"}, "file_path ../secret.png points outside"),
+        ({"file_path": "a/../../secret.png"}, "points outside"),
+        ({"file_path": "/etc/passwd"}, "file_path /etc/passwd points outside"),
     ],
 )
-def test_a_wrong_field_names_the_file_and_the_entry(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    """The second entry is wrong, and the message says so."""
+def test_an_error_for_an_invalid_field_names_the_file_and_the_entry(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    """Of two entries, the second is invalid."""
     picture(tmp_path / "imgs" / "a.png")
     (tmp_path / "reid_raw.json").write_text(json.dumps([entry("a.png"), entry("a.png") | changes]))
-    said = failed(read_cuhk_pedes, tmp_path)
-    assert said.startswith(f"{tmp_path / 'reid_raw.json'}, entry 1")
-    assert message in said
+    found = error_of(read_cuhk_pedes, tmp_path)
+    assert found.startswith(f"{tmp_path / 'reid_raw.json'}, entry 1")
+    assert message in found
 
 
 @pytest.mark.parametrize("field", ["split", "id", "file_path", "captions"])
-def test_a_missing_field_asks_whether_it_is_another_data_set(tmp_path: Path, field: str) -> None:
-    """As when RSTPReid's file, with its img_path, is read as CUHK-PEDES."""
+def test_an_error_for_a_missing_field_names_it(tmp_path: Path, field: str) -> None:
+    """For example, if RSTPReid's file, which has img_path, is read as CUHK-PEDES."""
     one = entry("a.png")
     del one[field]
     (tmp_path / "reid_raw.json").write_text(json.dumps([one]))
-    assert failed(read_cuhk_pedes, tmp_path).endswith(
-        f"entry 0 has no '{field}': is this the annotation file of another data set?"
-    )
+    assert f"entry 0 has no '{field}'" in error_of(read_cuhk_pedes, tmp_path)
 
 
 def test_missing_images_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
-    """A half-unpacked archive is found before anything is computed."""
+    """An incompletely extracted archive is found before anything is computed."""
     annotate(tmp_path, "notes.json", [entry(f"{number}.png") for number in range(5)])
     (tmp_path / "imgs" / "1.png").unlink()
     (tmp_path / "imgs" / "3.png").unlink()
-    said = failed(read_annotated, tmp_path, "notes.json")
-    assert said == f"2 of 5 images of {tmp_path / 'notes.json'} are missing, the first {tmp_path / 'imgs' / '1.png'}"
+    found = error_of(read_annotated, tmp_path, "notes.json")
+    assert found.startswith(f"2 of 5 images of {tmp_path / 'notes.json'} are missing")
+    assert str(tmp_path / "imgs" / "1.png") in found
 
 
-def test_a_folder_of_photographs_is_read_by_its_splits(tmp_path: Path) -> None:
-    """To any depth, in order, images alone; captions.json gives captions and ids to those it names."""
+def test_a_folder_of_images_is_read_by_split(tmp_path: Path) -> None:
+    """Recursively, sorted, only images; captions.json has captions and ids of some of them."""
     for name in ("train/b.JPG", "train/deep/a.png", "test/1.webp", "test/2.bmp", "test/3.jpeg"):
         picture(tmp_path / name)
-    (tmp_path / "test" / "notes.txt").write_text("no image")
+    (tmp_path / "test" / "notes.txt").write_text("not an image")
     notes = {"test/1.webp": "A man.", "test/2.bmp": ["One.", "Two."], "test/3.jpeg": {"captions": ["C."], "id": 4}}
     (tmp_path / "captions.json").write_text(json.dumps(notes))
     assert [(r.name, r.captions, r.person_id, r.split) for r in read_folder(tmp_path)] == [
@@ -144,36 +144,44 @@ def test_a_folder_of_photographs_is_read_by_its_splits(tmp_path: Path) -> None:
     [
         ("[", "captions.json is not valid JSON"),
         ("[]", "captions.json should map image paths to captions"),
-        ('{"test/gone.png": "A man."}', "captions.json names test/gone.png, which is not there (1 such)"),
-        ('{"test/a.png": 3}', "captions.json: test/a.png should have a sentence, a list of sentences, or an object"),
+        ('{"test/gone.png": "A man."}', "captions.json are missing, the first is test/gone.png"),
+        ('{"test/a.png": 3}', "captions.json: test/a.png should have a sentence"),
         ('{"test/a.png": [3]}', "captions.json: test/a.png should have a sentence"),
-        ('{"test/a.png": {"caption": ["A man."]}}', "captions.json: test/a.png has the field 'caption'"),
-        ('{"test/a.png": {"id": "x"}}', "captions.json: the id of test/a.png should be a whole number"),
+        ('{"test/a.png": {"caption": ["A man."]}}', "captions.json: test/a.png has the unknown field 'caption'"),
+        ('{"test/a.png": {"id": "x"}}', "captions.json: the id of test/a.png should be an integer"),
     ],
 )
-def test_a_folder_with_wrong_captions_is_named(tmp_path: Path, notes: str, message: str) -> None:
-    """Each mistake names captions.json and the image."""
+def test_invalid_entries_of_captions_json_are_named(tmp_path: Path, notes: str, message: str) -> None:
+    """The error names captions.json and the image."""
     picture(tmp_path / "test" / "a.png")
     (tmp_path / "captions.json").write_text(notes)
-    assert message in failed(read_folder, tmp_path)
+    assert message in error_of(read_folder, tmp_path)
 
 
-def test_an_empty_or_missing_folder_says_what_is_expected(tmp_path: Path) -> None:
-    """train/, val/ and test/ with photographs."""
-    assert "holds no image: expected photographs in" in failed(read_folder, tmp_path)
-    assert "is missing: expected train/, val/ and test/" in failed(read_folder, tmp_path / "gone")
+def test_an_error_for_an_empty_or_missing_folder_describes_the_layout(tmp_path: Path) -> None:
+    """train/, val/ and test/ with images."""
+    assert f"has no images: expected some in {tmp_path}/train" in error_of(read_folder, tmp_path)
+    assert "is missing: it should contain train/, val/ and test/" in error_of(read_folder, tmp_path / "gone")
+
+
+def test_missing_images_of_captions_json_can_be_read(tmp_path: Path) -> None:
+    """With `missing_ok`, the path decides the split."""
+    picture(tmp_path / "train" / "a.png")
+    (tmp_path / "captions.json").write_text(json.dumps({"test/b.png": {"captions": "A man.", "id": 4}}))
+    missing = read_folder(tmp_path, missing_ok=True)[-1]
+    assert missing == ImageRecord(tmp_path / "test/b.png", "test/b.png", ("A man.",), 4, "test")
 
 
 def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
-    """ICFG-PEDES has no validation split; asking for one says so."""
+    """For example, ICFG-PEDES has no validation split."""
     records = read_cuhk_pedes(annotate(tmp_path, "reid_raw.json", [entry("a.png"), entry("b.png", split="train")]))
     assert [record.name for record in of_split(records, "train", source="here")] == ["b.png"]
-    with pytest.raises(UserError, match="here has no image in its val split"):
+    with pytest.raises(UserError, match="here has no images in its val split"):
         of_split(records, "val", source="here")
 
 
-def test_person_ids_follow_the_names_and_are_all_or_none() -> None:
-    """One unknown person makes the whole comparison impossible."""
+def test_person_ids_are_those_of_the_names_or_none() -> None:
+    """One unknown person is enough for None."""
     records = [ImageRecord(Path(name), name, (), person, "train") for name, person in (("a", 3), ("b", 5), ("c", -1))]
     ids = person_ids(["b", "a"], records)
     assert ids is not None

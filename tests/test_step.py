@@ -1,19 +1,20 @@
-"""What a training step computes, whatever the padding, the precision and how many batches are gathered for it."""
+"""The training step: independent of padding, close in half precision, and its gradient accumulation."""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor
 
-from models.attention import Layout
-from models.sizes import Sizes
+from models.options import Sizes
+from models.text import TextLayout
 from models.tokenizer import load_tokenizer, tokenize
-from models.tsn import TSN
+from models.tsn import TSN, TSNOptions
 from training.epoch import Batch, Epoch, Learner, train_epoch
 from training.schedule import build_optimizer, build_scaler
 from utils.device import pick_precision
@@ -32,10 +33,10 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def small(vocabulary: Path, **options: object) -> TSN:
+def small(vocabulary: Path, **options: Any) -> TSN:
     torch.manual_seed(0)
     sizes = Sizes((32, 16), 16, 64, 2, 64, 2, 96, vocabulary=len(WORDS) + 2, positions=80)
-    return TSN(sizes, enc_token=len(WORDS) + 1, classes=3, dropout=0.0, **options)  # type: ignore[arg-type]
+    return TSN(sizes, enc_token=len(WORDS) + 1, classes=3, options=TSNOptions(dropout=0.0, **options))
 
 
 def pixels(seed: int = 1) -> Tensor:
@@ -56,17 +57,17 @@ def losses_and_gradients(model: TSN, ids: Tensor, mask: Tensor) -> tuple[list[fl
 def test_losses_and_gradients_are_the_same_however_far_texts_are_padded(
     vocabulary: Path, padding: dict[str, int], packs: bool
 ) -> None:
-    """Packed as on a CPU or padded as on a GPU, to a bucket or to the published length."""
+    """Packed as on the CPU or padded as on a GPU, to a multiple or to the published length."""
     model, tokenizer = small(vocabulary), load_tokenizer(vocabulary)
     losses, grads = losses_and_gradients(model, *tokenize(tokenizer, CAPTIONS))
-    with mock.patch("models.attention.packs", return_value=packs):
+    with mock.patch("models.text.should_pack", return_value=packs):
         others, other_grads = losses_and_gradients(model, *tokenize(tokenizer, CAPTIONS, **padding))
     assert others == pytest.approx(losses, abs=1e-5)
     assert grads.keys() == other_grads.keys()
     assert all(torch.allclose(grads[name], other_grads[name], atol=2e-5) for name in grads)
 
 
-def test_texts_are_padded_to_buckets_and_never_past_the_longest_allowed(vocabulary: Path) -> None:
+def test_padding_to_a_multiple_stops_at_the_maximum_length(vocabulary: Path) -> None:
     tokenizer = load_tokenizer(vocabulary)
     shapes = [tokenize(tokenizer, [text], multiple_of=8)[0].shape[1] for text in ("red", "red " * 7, "red " * 90)]
     assert shapes == [8, 16, 73]
@@ -75,18 +76,18 @@ def test_texts_are_padded_to_buckets_and_never_past_the_longest_allowed(vocabula
     assert mask.tolist() == [[1, 1, 1, 0, 0, 0, 0, 0]]
 
 
-def test_packing_loses_nothing() -> None:
-    """Packed and unpacked again, real tokens are where they were, padding is zero, first tokens are first."""
+def test_packing_is_invertible() -> None:
+    """Unpacked again, real tokens are unchanged and padding is zero."""
     mask, texts = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]]), torch.arange(1.0, 19).view(3, 3, 2)
-    layout = Layout.of(mask)
+    layout = TextLayout.from_mask(mask)
     packed = layout.pack(texts)
     assert packed.shape == (1, 6, 2)
     assert torch.equal(layout.unpack(packed), texts * mask[..., None])
-    assert torch.equal(layout.first(packed), texts[:, 0])
+    assert torch.equal(layout.first_tokens(packed), texts[:, 0])
 
 
 def test_half_precision_is_close_and_returns_single_precision(vocabulary: Path) -> None:
-    """The encoders' products are rounded, so that something differs, but not by much."""
+    """The matrix products of the encoders are rounded, so that losses differ slightly."""
     tokenizer = load_tokenizer(vocabulary)
     ids, mask = tokenize(tokenizer, CAPTIONS)
     single, half = small(vocabulary), small(vocabulary, precision="bf16")
@@ -104,7 +105,7 @@ def test_half_precision_is_close_and_returns_single_precision(vocabulary: Path) 
 
 
 def test_recomputed_blocks_have_the_gradients_of_their_own_precision(vocabulary: Path) -> None:
-    """A block that is computed again for the backward pass is computed in what it was computed in at first."""
+    """A checkpointed block is recomputed in the precision of its forward pass."""
     ids, mask = tokenize(load_tokenizer(vocabulary), CAPTIONS)
     _, grads = losses_and_gradients(small(vocabulary, precision="bf16"), ids, mask)
     _, again = losses_and_gradients(small(vocabulary, precision="bf16", checkpointed_blocks=2), ids, mask)

@@ -1,4 +1,4 @@
-"""Words to ids: known words are told apart, any way to name a vocabulary is the same, and training one repeats."""
+"""The tokenizer: known ids, all ways to give a vocabulary, and reproducible training of one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import BertTokenizer
 
-from models.build import build_tokenizer
-from models.tokenizer import clean_text, enc_token_id, load_tokenizer, tokenize, train_vocabulary
+from models.tokenizer import build_tokenizer, clean_text, enc_token_id, load_tokenizer, tokenize, train_vocabulary
 from utils.errors import UserError
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "man", "woman", "red", "blue", "##dish", "-"]
@@ -41,8 +40,8 @@ def test_unknown_words_are_cut_into_pieces_or_unknown(vocab: Path) -> None:
     assert tokenize(load_tokenizer(vocab), ["reddish xyz"])[0].tolist() == [[2, 8, 10, 1, 3]]
 
 
-def test_a_folder_is_its_vocabulary_file(vocab: Path, tmp_path: Path) -> None:
-    """vocab.txt, the folder that holds it, and a saved tokenizer give the same ids."""
+def test_all_ways_to_give_a_vocabulary_are_equivalent(vocab: Path, tmp_path: Path) -> None:
+    """vocab.txt, its folder, and a saved tokenizer give the same ids."""
     one = load_tokenizer(vocab)
     one.save_pretrained(tmp_path / "saved")
     expected = tokenize(one, CAPTIONS)[0].tolist()
@@ -53,7 +52,7 @@ def test_a_folder_is_its_vocabulary_file(vocab: Path, tmp_path: Path) -> None:
         assert len(loaded) == len(WORDS) + 2
 
 
-def test_begin_and_pair_tokens_are_added_behind_the_vocabulary(vocab: Path) -> None:
+def test_begin_and_pair_tokens_are_appended_to_the_vocabulary(vocab: Path) -> None:
     """[DEC], then [ENC], as published: 30522 and 30523 with BERT's own 30522 words."""
     tokenizer = load_tokenizer(vocab)
     assert tokenizer.bos_token == "[DEC]"
@@ -62,7 +61,7 @@ def test_begin_and_pair_tokens_are_added_behind_the_vocabulary(vocab: Path) -> N
 
 
 def test_texts_are_padded_to_the_longest_or_to_a_length_and_cut(vocab: Path) -> None:
-    """Padding is id 0 with mask 0; 73 tokens are the most."""
+    """Padding is id 0 with mask 0; 73 tokens are the maximum."""
     tokenizer = load_tokenizer(vocab)
     ids, mask = tokenize(tokenizer, ["red", "the red man"])
     assert ids.tolist() == [[2, 8, 3, 0, 0], [2, 5, 8, 6, 3]]
@@ -70,18 +69,18 @@ def test_texts_are_padded_to_the_longest_or_to_a_length_and_cut(vocab: Path) -> 
     assert tokenize(tokenizer, ["red"], pad_to=73)[0].shape == (1, 73)
     long = tokenize(tokenizer, ["reddish " * 70])[0]
     assert long.shape == (1, 73)
-    assert long[0, -1] == 3  # [SEP] closes what was cut
+    assert long[0, -1] == 3  # a truncated text still ends with [SEP]
 
 
 def test_text_is_cleaned_as_published() -> None:
-    """Lower case, ten marks become spaces, runs of white space one, 72 words at most; commas and hyphens stay."""
+    """Lower case; ten punctuation marks become spaces; at most 72 words; commas and hyphens stay."""
     assert clean_text('  A "Red"  T-shirt (new)*: ok#1; x~y. Yes!\n, no ') == "a red t-shirt new ok 1 x y yes , no"
     assert clean_text(" ".join(f"w{number}" for number in range(100))).split()[-1] == "w71"
     assert clean_text(" . ") == ""
 
 
 def test_a_trained_vocabulary_knows_the_words_it_was_trained_on(tmp_path: Path) -> None:
-    """Special tokens first; words seen twice are words, and no caption has an unknown piece."""
+    """Special tokens come first, words seen twice are included, and no caption has unknown tokens."""
     train_vocabulary(CAPTIONS, tmp_path / "v.txt")
     words = (tmp_path / "v.txt").read_text().splitlines()
     assert words[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -91,8 +90,8 @@ def test_a_trained_vocabulary_knows_the_words_it_was_trained_on(tmp_path: Path) 
     assert not (ids == 1).any()
 
 
-def test_a_trained_vocabulary_depends_on_the_texts_alone(tmp_path: Path) -> None:
-    """Not on their order, nor on the process's hash seed: two processes write the same bytes."""
+def test_a_trained_vocabulary_is_reproducible(tmp_path: Path) -> None:
+    """It depends neither on the order of the texts nor on the hash seed of the process."""
     program = (
         "import sys; from pathlib import Path; from models.tokenizer import train_vocabulary\n"
         "texts = [f'{a} {b} {c}' for a in ('red', 'blue', 'grey', 'green', 'beige') "
@@ -110,8 +109,8 @@ def test_a_trained_vocabulary_depends_on_the_texts_alone(tmp_path: Path) -> None
     assert (tmp_path / "1.txt").read_bytes() == (tmp_path / "2.txt").read_bytes()
 
 
-def test_a_run_keeps_the_vocabulary_that_it_began_with(vocab: Path, tmp_path: Path) -> None:
-    """The copy in the run folder holds the same words in the same order, and later texts do not change it."""
+def test_a_run_keeps_its_first_vocabulary(vocab: Path, tmp_path: Path) -> None:
+    """The copy in the run folder has the same words in the same order, and later texts do not change it."""
     copy = tmp_path / "run" / "vocab.txt"
     one = build_tokenizer(str(vocab), [], copy)
     assert copy.read_text().splitlines() == WORDS
@@ -121,37 +120,35 @@ def test_a_run_keeps_the_vocabulary_that_it_began_with(vocab: Path, tmp_path: Pa
     assert build_tokenizer(None, ["other texts"], trained).get_vocab() == first.get_vocab()
 
 
-def test_a_vocabulary_that_is_none_is_named_in_one_line(tmp_path: Path) -> None:
-    """A missing file, an empty folder and a text without BERT's special tokens."""
+def test_an_invalid_vocabulary_is_a_one_line_error(tmp_path: Path) -> None:
+    """A missing file, an empty folder, a file without BERT's special tokens."""
     (tmp_path / "no.txt").write_text("the\nman\n")
     (tmp_path / "empty").mkdir()
     for vocab, message in (
         (tmp_path / "gone.txt", "gone.txt is missing"),
         (tmp_path / "gone", "gone is missing"),
-        (tmp_path / "empty", "holds neither vocab.txt nor tokenizer.json"),
-        (tmp_path / "no.txt", r"lacks \[PAD\], \[UNK\], \[CLS\], \[SEP\], \[MASK\]: it is not a BERT vocabulary"),
+        (tmp_path / "empty", "contains neither vocab.txt nor tokenizer.json"),
+        (tmp_path / "no.txt", r"lacks \[PAD\], \[UNK\], \[CLS\], \[SEP\], \[MASK\]"),
     ):
-        with pytest.raises(UserError, match=f"model.vocab: .*{message}") as told:
+        with pytest.raises(UserError, match=f"model.vocab: .*{message}") as error:
             load_tokenizer(vocab)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(error.value)
 
 
-def test_a_hub_that_gives_special_tokens_alone_gives_no_vocabulary(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As transformers does without a network; nothing is kept that a later run would take for words."""
+def test_a_hub_tokenizer_with_only_special_tokens_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers returns one without a network; it is not saved for later runs."""
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "vocab.txt").write_text("".join(f"{word}\n" for word in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")))
     real = BertTokenizer.from_pretrained
     monkeypatch.setattr(BertTokenizer, "from_pretrained", lambda *_, **__: real(empty))
-    with pytest.raises(UserError, match="'bert-base-uncased' gives no BERT vocabulary: without a network"):
+    with pytest.raises(UserError, match="'bert-base-uncased' has no BERT vocabulary"):
         build_tokenizer("bert-base-uncased", [], tmp_path / "kept.txt")
     assert not (tmp_path / "kept.txt").exists()
 
 
-def test_a_vocabulary_that_is_no_text_is_named_in_one_line(tmp_path: Path) -> None:
-    """A binary file given by mistake is a `UserError`, not a traceback."""
+def test_a_binary_vocabulary_file_is_an_error(tmp_path: Path) -> None:
+    """Not a traceback."""
     (tmp_path / "vocab.txt").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(UserError, match=r"model\.vocab: .*vocab\.txt"):
         load_tokenizer(tmp_path / "vocab.txt")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
 
-from data.images import Opener
-from data.pairs import PairImages, Paraphrase, UnlabelledPairs
+from data.images import ImageOpener
+from data.pairs import PairDataset, Paraphrase, UnlabelledPairs
 from data.transforms import train_transform
 from utils import distributed
 from utils.errors import UserError
@@ -108,7 +108,7 @@ def pseudo_labelled_batches(
     options: BatchOptions,
     *,
     seed: int,
-    opener: Opener,
+    opener: ImageOpener,
     paraphrase: Paraphrase | None = None,
     first: int = 0,
 ) -> DataLoader[tuple[Tensor, str, int]]:
@@ -128,7 +128,7 @@ def pseudo_labelled_batches(
     if len(chosen) < 2 * distributed.world_size():
         raise UserError(f"{len(chosen)} pairs are left to train on, too few for {distributed.world_size()} processes")
     transform = train_transform(options.image, augment=options.augment)
-    images = PairImages(pairs, transform, chosen=chosen.tolist(), paraphrase=paraphrase, seed=seed, opener=opener)
+    images = PairDataset(pairs, transform, indices=chosen.tolist(), paraphrase=paraphrase, seed=seed, opener=opener)
     order = torch.Generator().manual_seed(seed)
     size = options.batch_size
     batches: Sampler[list[int]]

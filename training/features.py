@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Subset
 from transformers import BertTokenizer
 
-from data.images import Opener, open_image
-from data.pairs import PairImages, UnlabelledPairs
+from data.images import ImageOpener, open_image
+from data.pairs import PairDataset, UnlabelledPairs
 from data.transforms import test_transform
 from models.tokenizer import MAX_TOKENS, tokenize
 from models.tsn import TSN
@@ -26,7 +26,7 @@ def fused_features(
     *,
     batch_size: int,
     workers: int = 0,
-    opener: Opener = open_image,
+    opener: ImageOpener = open_image,
     desc: str = "features",
 ) -> NDArray[np.float16]:
     """Fuse each photograph with its caption into [N, 256] float16, in the order of `pairs` (half as published).
@@ -39,7 +39,7 @@ def fused_features(
     model.eval()
     device = model.cross_proj.weight.device
     local = range(len(pairs))[distributed.shard(len(pairs))]
-    images = Subset(PairImages(pairs, test_transform(model.sizes.image), opener=opener), local)
+    images = Subset(PairDataset(pairs, test_transform(model.sizes.image), opener=opener), local)
     features = [np.empty((0, model.sizes.embed), np.float16)]
     with Progress(len(local), desc=desc, unit="image") as bar:
         for pixels, captions, _ in DataLoader(images, batch_size=batch_size, num_workers=workers):

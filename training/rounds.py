@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clustering.options import ClusterOptions
 from clustering.pseudo_labels import PseudoLabels
-from data.images import Opener
+from data.images import ImageOpener
 from models.tsn import TSN
 from retrieval.options import EvaluationOptions
 from retrieval.scoring import validate
@@ -72,7 +72,7 @@ class RoundTrainer:
         run: RunFolder,
         data: TrainingData,
         models: ModelFactory,
-        opener: Opener,
+        opener: ImageOpener,
         *,
         cluster: ClusterOptions,
         train: TrainingOptions,
@@ -108,7 +108,7 @@ class RoundTrainer:
         train = self.train
         if number == PRETRAINING:
             # Before there are features to cluster, images with equal captions count as the same person.
-            labels = PseudoLabels(self.data.pairs.caption_groups(), eps=0.0)
+            labels = PseudoLabels(self.data.pairs.labels_by_caption(), eps=0.0)
             return Round(number, labels, train.pretrain_epochs, train.pretrain_lr or train.lr)
         cluster = replace(self.cluster, eps=self._eps) if self._eps and self.cluster.freeze_eps else self.cluster
         elsewhere = ("freeze_eps", "source_name", "source_root")

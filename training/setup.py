@@ -14,21 +14,19 @@ from transformers import BertTokenizer
 from captioning.paraphrase import paraphrase_some, texts_to_learn_words_from
 from clustering.options import ClusterOptions
 from data.captions import query_file, read_test_texts, train_file
-from data.images import Opener
-from data.mapped import kept_images
-from data.pairs import Paraphrase, UnlabelledPairs
+from data.images import ImageOpener
+from data.pairs import Paraphrase, UnlabelledPairs, load_training_pairs
 from data.readers import READERS, of_split
 from data.records import DataName, ImageRecord, hold_out, person_ids
-from models.build import build_model, build_tokenizer
-from models.options import ModelOptions
-from models.sizes import PRESETS
-from models.tsn import TSN
+from data.transforms import cached_opener
+from models.options import PRESETS, ModelOptions
+from models.tokenizer import build_tokenizer
+from models.tsn import TSN, build_model
 from retrieval.options import EvaluationOptions
 from retrieval.retrieval_set import RetrievalSet, build_retrieval_set
 from training.options import TrainingOptions
 from training.run_folder import fingerprint
 from training.schedule import derived_seed
-from training.training_pairs import load_training_pairs
 from utils import distributed
 from utils.device import pick_precision
 from utils.errors import UserError
@@ -156,25 +154,14 @@ def model_factory(
     tokenizer = build_tokenizer(model.vocab, texts, vocabulary)
 
     def build() -> TSN:
-        return build_model(
-            tokenizer,
-            preset=model.preset,
-            init=Path(model.init) if model.init else None,
-            image=model.size,
-            seed=derived_seed(train.seed),
-            dropout=model.dropout,
-            negatives=train.negatives,
-            fuse_padding=model.fuse_padding,
-            precision=pick_precision(train.precision, device),
-            checkpointed_blocks=model.checkpointed_blocks,
-            offload=model.offload,
-        )
+        seed, precision = derived_seed(train.seed), pick_precision(train.precision, device)
+        return build_model(tokenizer, model, seed=seed, negatives=train.negatives, precision=precision)
 
     return ModelFactory(tokenizer, paraphrase, build)
 
 
-def image_opener(data: TrainingData, model: ModelOptions, train: TrainingOptions, folder: Path) -> Opener:
+def image_opener(data: TrainingData, model: ModelOptions, train: TrainingOptions, folder: Path) -> ImageOpener:
     """Open photographs from disk or, as `train.cache` says, resized once; every epoch needs them all."""
     gallery = [record.path for record in data.validation.records] if data.validation else []
     size = model.size or PRESETS[model.preset].image
-    return kept_images(train.cache, [*data.pairs.paths, *gallery], size, folder)
+    return cached_opener(train.cache, [*data.pairs.paths, *gallery], size, folder)
