@@ -1,13 +1,13 @@
-"""How well the rule-based rewriter reads sentences: right, wrong, missing and invented slots, and its speed.
+"""Accuracy and speed of the rules rewriter: right, wrong, missing and invented slots.
 
-`rewriter_sentences.yaml` holds sentences in many styles with the slots that a reader fills. With --annotations, the
-captions of a folder laid out as CUHK-PEDES is are read too, each distinct sentence once, where they are made from
-attribute labels by one of the sentence forms in `_FORMS`: such a form says, without `captioning.rules`, what is true.
+`rewriter_sentences.yaml` holds sentences in many styles with their true slots. With --annotations, the captions of a
+folder in CUHK-PEDES's layout are read too, each distinct sentence once. They must be generated from attribute labels
+by one of the sentence forms in `_FORMS`, which gives their true slots independently of `captioning.rules`.
 
-Truth and reading are compared in the lexicon's canonical words ("jeans" are "blue trousers", a "rucksack" is a
-"backpack"). A slot is right if the two strings are equal, and belongings if the two sets of things with their colours
-are; wrong if both tell something else, missing if the truth alone tells something, invented if the reading alone does.
-A slot that neither tells is not counted; exact are sentences whose every slot agrees.
+Slots are compared in the lexicon's canonical words ("jeans" are "blue trousers", a "rucksack" is a "backpack"). A slot
+is right if the two strings are equal (belongings: the two sets of items with their colors), wrong if they differ,
+missing if only the truth fills it, invented if only the rewriter does; slots that neither fills are not counted. A
+sentence is exact if all of its slots are right.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from captioning.lexicon import COLOUR_WORDS
+from captioning.lexicon import COLOR_WORDS
 from captioning.rules import RulesRewriter, read
 from captioning.style import Slots
 from configs.load import read_yaml
@@ -30,30 +30,30 @@ from utils.errors import UserError, run_script
 _SENTENCES = Path(__file__).with_name("rewriter_sentences.yaml")
 _VERDICTS = ("right", "wrong", "missing", "invented")
 _NAMES = tuple(field.name for field in fields(Slots))
-_COLOUR = r"(?P<{0}_color>of several colours|[a-z]+)"
-_LOWER = f"{_COLOUR.format('lower')} (?P<lower_garment>trousers|shorts|dress)"
-_UPPER = f"{_COLOUR.format('upper')} (?P<upper_garment>short-sleeved|long-sleeved) top"
-_THING = "(?P<belongings>bag|backpack|handbag)"
+_COLOR = r"(?P<{0}_color>of several colours|[a-z]+)"
+_LOWER = f"{_COLOR.format('lower')} (?P<lower_garment>trousers|shorts|dress)"
+_UPPER = f"{_COLOR.format('upper')} (?P<upper_garment>short-sleeved|long-sleeved) top"
+_ITEM = "(?P<belongings>bag|backpack|handbag)"
 _GENDER = "(?P<gender>man|woman)"
-# Every sentence that the attribute labels are said in, whole; a sentence that tells more has no truth here.
+# The complete forms of sentences that are generated from attribute labels.
 _FORMS = [
     re.compile(form)
     for form in (
-        rf"A {_GENDER} with (?P<hairstyle>short|long) hair wearing a {_UPPER} and {_LOWER}(?:, carrying a {_THING})?\.",
-        rf"The person has (?:a {_THING} and )?{_LOWER} on\. The top is {_COLOUR.format('upper')} with "
+        rf"A {_GENDER} with (?P<hairstyle>short|long) hair wearing a {_UPPER} and {_LOWER}(?:, carrying a {_ITEM})?\.",
+        rf"The person has (?:a {_ITEM} and )?{_LOWER} on\. The top is {_COLOR.format('upper')} with "
         rf"(?P<upper_garment>short|long) sleeves\. (?:He|She) is a {_GENDER} whose hair is (?P<hairstyle>short|long)\.",
         rf"This (?:a )?(?P<age_group>teenager|young|adult|old) {_GENDER} is dressed in a {_UPPER}\. (?:He|She) also "
-        rf"wears {_LOWER}(?: and has a {_THING} with (?:him|her))?\.",
+        rf"wears {_LOWER}(?: and has a {_ITEM} with (?:him|her))?\.",
     )
 ]
 _CANONICAL = {"man": "male", "woman": "female", "of several colours": "patterned"}
 
-Told = dict[str, str | frozenset[str]]  # slot -> canonical words; what nothing is told of is not in it
-Case = tuple[str, Told]  # a sentence, and what it says
+Filled = dict[str, str | frozenset[str]]  # {slot: canonical words}, without empty slots
+Case = tuple[str, Filled]  # a sentence and its true slots
 
 
 def read_cases(key: str) -> list[Case]:
-    """The sentences under one key of `rewriter_sentences.yaml`.
+    """Return the sentences under one key of `rewriter_sentences.yaml`.
 
     Raises:
         UserError: the file is broken, or names a slot that the template does not have.
@@ -67,65 +67,65 @@ def read_cases(key: str) -> list[Case]:
 
 
 def read_labelled(folder: Path) -> list[Case]:
-    """Each distinct caption of `folder/reid_raw.json`, in order of appearance, if all are made from attribute labels.
+    """Return each distinct caption of `folder/reid_raw.json` with its slots, in order of appearance.
 
     Raises:
-        UserError: as `read_cuhk_pedes` does, or a sentence has another form.
+        UserError: `read_cuhk_pedes` fails, or a caption is not generated from attribute labels.
     """
     queries = dict.fromkeys(text for record in read_cuhk_pedes(folder) for text in record.captions)
     matches = {query: next(filter(None, (form.fullmatch(query) for form in _FORMS)), None) for query in queries}
     if other := [query for query, match in matches.items() if not match]:
         raise UserError(
-            f"{folder}: nobody knows what is true of {other[0][:60]!r}: expected sentences made from labels"
+            f"{folder}: the slots of {other[0][:60]!r} are unknown: captions must be generated from attribute labels"
         )
     return [(query, _labels(match)) for query, match in matches.items() if match]
 
 
-def _labels(match: re.Match[str]) -> Told:
+def _labels(match: re.Match[str]) -> Filled:
     words = {name: _CANONICAL.get(word, word) for name, word in match.groupdict().items() if word}
-    told: Told = {**words, "upper_garment": f"{words['upper_garment'].removesuffix('-sleeved')}-sleeved top"}
-    return told | ({"belongings": frozenset({words["belongings"]})} if "belongings" in words else {})
+    slots: Filled = {**words, "upper_garment": f"{words['upper_garment'].removesuffix('-sleeved')}-sleeved top"}
+    return slots | ({"belongings": frozenset({words["belongings"]})} if "belongings" in words else {})
 
 
-def told_by(slots: Slots) -> Told:
-    """The slots that are filled; belongings as a set of things without articles."""
-    told: Told = {name: value for name in _NAMES if (value := getattr(slots, name)) is not None}
-    things: list[str] = []
+def filled_slots(slots: Slots) -> Filled:
+    """Return the filled slots; belongings as a set of items without articles."""
+    filled: Filled = {name: value for name in _NAMES if (value := getattr(slots, name)) is not None}
+    items: list[str] = []
     for part in re.split(r", | and ", slots.belongings or ""):
-        if things and things[-1].split()[-1] in COLOUR_WORDS:  # "a black and white bag" is one thing
-            things[-1] += f" and {part}"
+        if items and items[-1].split()[-1] in COLOR_WORDS:  # "a black and white bag" is one item
+            items[-1] += f" and {part}"
         else:
-            things.append(re.sub("^an? ", "", part))
-    return told | ({"belongings": frozenset(things)} if slots.belongings else {})
+            items.append(re.sub("^an? ", "", part))
+    return filled | ({"belongings": frozenset(items)} if slots.belongings else {})
 
 
-def judge(truth: Told, reading: Told) -> dict[str, str]:
-    """{slot: verdict} for each slot that either tells."""
+def judge(truth: Filled, reading: Filled) -> dict[str, str]:
+    """Return {slot: verdict} for each slot that either fills."""
     both = {name: "right" if truth[name] == reading[name] else "wrong" for name in truth.keys() & reading.keys()}
     return both | dict.fromkeys(truth.keys() - reading, "missing") | dict.fromkeys(reading.keys() - truth, "invented")
 
 
 def report(title: str, cases: list[Case], *, show: bool) -> None:
-    """Print the table of one set of sentences, and each difference if wanted."""
+    """Print the table of one set of sentences; with `show`, each difference as well."""
     counts: dict[str, Counter[str]] = {name: Counter() for name in (*_NAMES, "total")}
     exact = 0
     for query, truth in cases:
-        reading = told_by(read(query))
+        reading = filled_slots(read(query))
         verdicts = judge(truth, reading)
         exact += set(verdicts.values()) <= {"right"}
         for name, verdict in verdicts.items():
             counts[name][verdict] += 1
             counts["total"][verdict] += 1
             if show and verdict != "right":
-                print(f"{verdict} {name}: {_plain(truth, name)} was read as {_plain(reading, name)}: {query}")
+                print(f"{verdict} {name}: {_text(truth, name)} was read as {_text(reading, name)}: {query}")
     print(f"\n{title}: {len(cases)} sentences, {exact} exact\n")
     print(f"| slot | {' | '.join(_VERDICTS)} |\n|---|---|---|---|---|")
     for name, row in counts.items():
         print(f"| {name} | {' | '.join(str(row[verdict]) for verdict in _VERDICTS)} |")
 
 
-def _plain(told: Told, name: str) -> str:
-    value = told.get(name, "nothing told")
+def _text(filled: Filled, name: str) -> str:
+    value = filled.get(name, "nothing")
     return value if isinstance(value, str) else ", ".join(sorted(value))
 
 

@@ -1,8 +1,8 @@
-"""What the texts are worth without any training: the slots that a rewrite and a caption share, beside a run's figures.
+"""Retrieval without a model: compare the slots of rewrites and captions, as a baseline for trained models.
 
 python -m benchmarks.texts_alone configs/demo.yaml
 
-Every slot of the template that both of them name counts 1 where it is the same, -1 where it is not.
+Each slot that both texts fill scores 1 if the values are equal, and -1 otherwise.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", type=Path, default=Path("configs/demo.yaml"))
     parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
-    given = parser.parse_args(argv)
-    config = load_config(given.config, given.overrides)
+    arguments = parser.parse_args(argv)
+    config = load_config(arguments.config, arguments.overrides)
     file = query_file(Path(config.captions.dir), config.data.name)
     retrieval = read_retrieval_set(READERS[config.data.name](Path(config.data.root)), "test", file, root="data.root")
     rewrites, captions = ([parse(text or "") for text in texts] for texts in (retrieval.rewrites, retrieval.captions))
     scores = np.zeros((len(rewrites), len(captions)), np.float32)
     for field in fields(Slots):
-        asked, seen = (np.array([getattr(one, field.name) or "" for one in side]) for side in (rewrites, captions))
-        both = (asked != "")[:, None] & (seen != "")[None]
-        scores += both * np.where(asked[:, None] == seen[None], 1, -1)
+        query, gallery = (np.array([getattr(one, field.name) or "" for one in side]) for side in (rewrites, captions))
+        both = (query != "")[:, None] & (gallery != "")[None]
+        scores += both * np.where(query[:, None] == gallery[None], 1, -1)
     metrics = evaluate_queries(scores, retrieval.query_ids, retrieval.gallery_ids)
     print(", ".join(f"{name} {value:.1f}" for name, value in metrics.means().items()))
     print(f"95 % confidence intervals (bootstrap over identities): {format_intervals(confidence_intervals(metrics))}")

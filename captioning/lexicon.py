@@ -1,27 +1,25 @@
-"""The words that captions share: what people call a thing -> the one word that stands for it in the template.
+"""Synonyms of garments, colors and belongings, each with its canonical word in the caption template.
 
-A rewritten query is compared with captions, and the text encoder has read captions alone. So every synonym gives way to
-one canonical word, and where the embedded captioner can see a thing at all, to *its* word: it cannot tell jeans from
-slacks, nor a T-shirt from a blouse, hence "trousers" (jeans add the colour blue), "short-sleeved top" and "top". What
-looks different from afar (jacket, coat, skirt, boots, backpack) keeps a word of its own.
+The text encoder is trained on captions only, so rewritten queries must use the words of captions. Things that the
+palette captioner cannot distinguish share its word: jeans and slacks are "trousers" (jeans are also blue), a T-shirt is
+a "short-sleeved top", a blouse a "top". What looks different from afar (jacket, coat, skirt, boots, backpack) has its
+own word.
 """
 
 from __future__ import annotations
 
 
 def _invert(groups: dict[str, str]) -> dict[str, str]:
-    """{"trousers": "pants, jeans"} -> {"trousers": "trousers", "pants": "trousers", "jeans": "trousers"}."""
-    pairs = {word.strip(): canonical for canonical, words in groups.items() for word in words.split(",")}
-    return {canonical: canonical for canonical in groups} | {
-        word: canonical for word, canonical in pairs.items() if word
-    }
+    """Invert {"trousers": "pants, jeans"} to {"trousers": "trousers", "pants": "trousers", "jeans": "trousers"}."""
+    synonyms = {word.strip(): canonical for canonical, words in groups.items() for word in words.split(",") if word}
+    return {canonical: canonical for canonical in groups} | synonyms
 
 
 def _words(text: str) -> list[str]:
     return text.split()
 
 
-COLOURS = _invert(
+COLORS = _invert(
     {
         "black": "jet-black",
         "white": "off-white, ivory, whitish",
@@ -52,7 +50,7 @@ PATTERNS = _invert(
     }
 )
 SHADES = _invert({"dark": "deep", "light": "pale, lightish"})
-COLOUR_WORDS = frozenset(word for name in (*COLOURS, *PATTERNS, "dark", "light") for word in name.split())
+COLOR_WORDS = frozenset(word for name in (*COLORS, *PATTERNS, "dark", "light") for word in name.split())
 
 SLEEVES = _invert({"short-sleeved": "", "long-sleeved": "", "sleeveless": ""})
 UPPERS = _invert(
@@ -77,7 +75,7 @@ LOWERS = _invert(
         "dress": "gown, sundress, frock",
     }
 )
-# Worn over the rest, hence what is seen: a jacket over a shirt, a skirt over tights.
+# Worn over other garments and therefore visible: a jacket over a shirt, a skirt over tights. Outermost first.
 OUTER = ("coat", "jacket", "suit", "hoodie", "vest", "sweater", "dress", "skirt", "shorts")
 SINGULAR_LOWER = frozenset({"skirt", "miniskirt", "dress", "gown", "sundress", "frock", "kilt", "sarong"})
 SHOES = _invert(
@@ -110,21 +108,14 @@ AGES = _invert(
         "old": "elderly, senior, aged, sixties, 60s, seventies, 70s, older",
     }
 )
-# "35 years old": the first limit above the number tells the age, as "thirties" does
+# (limit, age group): years below the first limit that exceeds them, in agreement with "thirties" above
 AGE_LIMITS = ((13, "child"), (20, "teenager"), (30, "young"), (50, "adult"), (60, "middle-aged"), (130, "old"))
-NUMBERS = dict(
-    zip(
-        _words(
-            "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-            "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty"
-        ),
-        (*range(1, 21), *range(30, 81, 10)),
-        strict=True,
-    )
+_NUMBER_WORDS = _words(
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty"
 )
-AGE_NOUNS = frozenset(
-    {"child", "kid", "teenager", "teen", "adolescent", "toddler", "baby", "youth", "senior", "student"}
-)
+NUMBERS = dict(zip(_NUMBER_WORDS, (*range(1, 21), *range(30, 81, 10)), strict=True))
+AGE_NOUNS = frozenset(_words("child kid teenager teen adolescent toddler baby youth senior student"))
 
 HAIR_LENGTHS = _invert(
     {"short": "cropped, crew-cut, buzzed", "long": "waist-length", "medium-length": "shoulder-length, medium"}
@@ -141,14 +132,12 @@ HAIR_SHAPES = _invert(
     }
 )
 HAIR_NOUNS = frozenset(
-    {
-        *("hair", "haired", "hairs", "hairstyle", "haircut"),
-        # these speak of hair on their own
-        *("ponytail", "bun", "bald", "balding", "pigtails", "braids", "dreadlocks", "afro", "crew-cut"),
-        *("plait", "plaits", "cornrows"),
-    }
+    _words(
+        "hair haired hairs hairstyle haircut "
+        "ponytail bun bald balding pigtails braids dreadlocks afro crew-cut plait plaits cornrows"
+    )
 )
-HAIR_COLOURS = frozenset({"blonde", "blond", "brunette"})  # of a person as a whole: "a blonde woman"
+HAIR_COLORS = frozenset({"blonde", "blond", "brunette"})  # of a person as a whole: "a blonde woman"
 
 CARRIED = _invert(
     {
@@ -177,8 +166,8 @@ CARRIED = _invert(
 PLURAL_CARRIED = frozenset({"glasses", "headphones", "papers"})
 WORN_CARRIED = frozenset({"hat", "glasses", "headphones", "scarf"})  # "no hat" does not mean empty hands
 
-# What queries say at times and no paraphrase does -> the word to read it as. Paraphrases are drawn from the tables
-# above by chance, so that another synonym there would change what a model is trained on.
+# Synonyms that are read in queries but not used in paraphrases: those are sampled from the tables above, so that a
+# synonym added there would change the training captions.
 RARE = _invert(
     {
         "vest": "gilet, bodywarmer",
@@ -201,8 +190,8 @@ RARE = _invert(
         "bicycle": "pushbike",
     }
 )
-# English words that are one slip of the hand away from a word above, and are no slip.
-NO_SLIPS = frozenset(
+# English words that differ from a word above by one typo.
+NOT_TYPOS = frozenset(
     _words(
         "things battle sides pool shots boost tennis shirts sorts salon strips stripped sacks blush vets giggles "
         "sweeter seater sliver solver chucked tongs chins glosses gasses slicks"

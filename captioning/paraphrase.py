@@ -1,45 +1,49 @@
-"""Generated captions said in other words, to train a text encoder that has read nothing else.
+"""Paraphrases of generated captions, to train a text encoder from scratch.
 
-BLIP's encoder has read millions of sentences and knows that slacks are trousers. One trained from nothing knows only
-the one style that it was shown, and a person's query is in no style. So a share of the training captions is said again:
-some details left out, the rest in any order, with other words for the same thing, and beside them what people say and
-captions never tell.
+BLIP's text encoder is pretrained on millions of sentences and knows that slacks are trousers. An encoder without
+pretraining knows only the style of the captions, whereas users write queries in any style. So a share of the training
+captions is paraphrased: some details are dropped, the others come in any order and with synonyms. Slots that no caption
+fills, but queries do, are filled at random: the palette captioner cannot see gender or the length of hair, and to an
+encoder that never read "woman" the word would be noise, which moves every query with it. Words at random next to
+captions are learned to carry no information about the image.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from captioning.lexicon import CARRIED, COLOURS, HAIR_COLOURS, LOWERS, PLURAL_CARRIED, SHOES, UPPERS
+from captioning.lexicon import AGES, CARRIED, COLORS, HAIR_COLORS, HAIR_LENGTHS, LOWERS, PLURAL_CARRIED, SHOES, UPPERS
 from captioning.style import Slots, parse, render, with_article
-from captioning.untold import find_untold, say_untold
 from data.pairs import Paraphrase
 
 Random = np.random.Generator
 
+_RARE = 0.02  # a slot that a smaller share of the captions fills counts as unused
+_FILL = 0.5  # probability of filling an unused slot
+_KEEP = 0.85  # probability of keeping a detail
+_CANONICAL = 0.5  # probability of keeping the canonical word
+
+_GARMENT_COLORS = {"upper_garment": "upper_color", "lower_garment": "lower_color", "shoes": "shoe_color"}
+_GARMENT_NAMES = {"upper_garment": UPPERS, "lower_garment": LOWERS, "shoes": SHOES}
 _PERSON = {
     "male": ("man", "male", "guy", "gentleman", "male pedestrian"),
     "female": ("woman", "female", "lady", "girl", "female pedestrian"),
     "": ("person", "pedestrian", "individual"),
 }
 _PRONOUN = {"male": ("He", "His"), "female": ("She", "Her")}
-_KEPT = 0.85  # share of the details that a paraphrase keeps
-_CANONICAL = 0.5  # share of the words that stay the canonical one
 # What people write around a description; half of them nothing.
 _OPENINGS = (*[""] * 6, "there is ", "find ", "somebody is looking for ", "this is ", "the picture shows ", "I saw ")
 _ENDINGS = (
     *[""] * 6,
-    " walking down the street",
-    " standing on the pavement",
-    " facing the camera",
-    " seen from behind",
+    *(" walking down the street", " standing on the pavement", " facing the camera", " seen from behind"),
+    *(" looking ahead", " who walks with one foot in front of the other"),
 )
-_ENDINGS += (" looking ahead", " who walks with one foot in front of the other")
-# What ties a detail to the person: in one sentence, and as a sentence of its own.
-_TIES = {
+# What connects a detail to the person: within one sentence, and in a sentence of its own.
+_CONNECTIONS = {
     "upper": (("wearing", "dressed in", "in", "who wears"), ("is wearing", "wears", "is dressed in", "has on")),
     "lower": (("with", "and", "along with", "wearing"), ("is wearing", "wears", "also wears", "has")),
     "shoes": (("with", "and", "wearing", "walking in"), ("is wearing", "wears", "has on")),
@@ -48,33 +52,77 @@ _TIES = {
 }
 
 
-def paraphrase_some(share: float, captions: Sequence[str]) -> Paraphrase:
-    """Say this share of captions in other words; what none of `captions` tells is said at random in all of them."""
-    untold = find_untold(captions)
+@dataclass(frozen=True)
+class UnusedSlots:
+    """What no caption of a data set mentions."""
 
-    def maybe(caption: str, random: Random) -> str:
+    slots: tuple[str, ...]  # fields of `Slots` that are never filled
+    nouns: dict[str, tuple[str, ...]]  # {garment slot: unused nouns}, for slots that only one noun fills, or none
+
+    def __bool__(self) -> bool:
+        return bool(self.slots or self.nouns)
+
+
+def random_paraphrase(share: float, captions: Sequence[str]) -> Paraphrase:
+    """Return a function that paraphrases a share of captions, and fills slots that none of `captions` uses in all.
+
+    Captions that do not follow the template stay as they are.
+    """
+    unused = find_unused_slots(captions)
+
+    def apply(caption: str, random: Random) -> str:
         slots = parse(caption)
         if not slots:
             return caption
-        said = say_untold(slots, untold, random)
+        filled = fill_unused_slots(slots, unused, random)
         if random.random() < share:
-            return paraphrase(said, random)
-        return caption if said == slots else render(said)
+            return paraphrase(filled, random)
+        return caption if filled == slots else render(filled)
 
-    return maybe
+    return apply
 
 
-def texts_to_learn_words_from(captions: Sequence[str], paraphrase: Paraphrase | None) -> list[str]:
-    """What a vocabulary is trained on: the captions, and each once more as training may say it."""
+def vocabulary_texts(captions: Sequence[str], paraphrase: Paraphrase | None) -> list[str]:
+    """Return the texts to train a vocabulary on: the captions, and one paraphrase of each."""
     if paraphrase is None:
         return list(captions)
-    said = (paraphrase(caption, np.random.default_rng(index)) for index, caption in enumerate(captions))
-    return [*captions, *said]
+    return [*captions, *(paraphrase(caption, np.random.default_rng(i)) for i, caption in enumerate(captions))]
+
+
+def find_unused_slots(captions: Sequence[str]) -> UnusedSlots:
+    """Return what the captions never mention; nothing if they do not follow the template."""
+    parsed = [slots for slots in map(parse, captions) if slots]
+    if not parsed:
+        return UnusedSlots((), {})
+    names = [field.name for field in fields(Slots)]
+    values = {name: [value for slots in parsed if (value := getattr(slots, name))] for name in names}
+    slots = tuple(name for name in names if name not in _GARMENT_NAMES and len(values[name]) < _RARE * len(parsed))
+    nouns = {}
+    for name, table in _GARMENT_NAMES.items():
+        used = {value.split()[-1] for value in values[name]}
+        if len(used) <= 1:
+            known = _unique(canonical.split()[-1] for canonical in table.values())
+            nouns[name] = tuple(noun for noun in known if noun not in used)
+    return UnusedSlots(slots, nouns)
+
+
+def fill_unused_slots(slots: Slots, unused: UnusedSlots, random: Random) -> Slots:
+    """Fill some of the unused slots at random; what the caption mentions stays."""
+    values: dict[str, str] = {}
+    for name in unused.slots:
+        if getattr(slots, name) is None and random.random() < _FILL:
+            values[name] = _random_value(name, random)
+    for name, nouns in unused.nouns.items():
+        garment, color = getattr(slots, name), getattr(slots, _GARMENT_COLORS[name])
+        # "short-sleeved top" is more specific than a noun, and another noun might contradict it
+        if (garment is None or " " not in garment) and (garment or color) and random.random() < _FILL:
+            values[name] = str(random.choice(nouns))
+    return replace(slots, **values)
 
 
 def paraphrase(slots: Slots, random: Random) -> str:
-    """Say what fills the slots of the style template, or part of it, in other words."""
-    details = [detail for detail in _details(slots, random) if random.random() < _KEPT]
+    """Return a sentence in free style that mentions the slots, or some of them."""
+    details = [detail for detail in _details(slots, random) if random.random() < _KEEP]
     if not details:
         return render(slots)
     if random.random() < 0.5:
@@ -83,70 +131,90 @@ def paraphrase(slots: Slots, random: Random) -> str:
     form = random.random()
     if form < 0.4:
         return _sentences(person, slots.gender, details, random)
-    if form < 0.55:  # as typed in a hurry
+    if form < 0.55:  # keywords only
         return ", ".join([person, *(re.sub(r"^an? ", "", words) for _, words in details)])
-    phrases = [f"{random.choice(_TIES[kind][0])} {words}" for kind, words in details]
+    phrases = [f"{random.choice(_CONNECTIONS[kind][0])} {words}" for kind, words in details]
     opening, ending = (str(random.choice(some)) for some in (_OPENINGS, _ENDINGS))
     return f"{opening}{with_article(person)} {', '.join(phrases)}{ending}.".capitalize()
 
 
+def _random_value(name: str, random: Random) -> str:
+    choices = {
+        "gender": ("male", "female"),
+        "hairstyle": _unique(HAIR_LENGTHS.values()),
+        "hair_color": ("black", "brown", "blonde", "gray", "red"),
+        "age_group": _unique(AGES.values()),
+        "belongings": _unique(CARRIED.values()),
+    }
+    colors = _unique(COLORS.values())
+    value = str(random.choice(choices.get(name, colors)))
+    if name != "belongings":
+        return value
+    value = f"{random.choice(colors)} {value}" if random.random() < _FILL else value
+    return value if value.split()[-1] in PLURAL_CARRIED else with_article(value)
+
+
 def _sentences(person: str, gender: str | None, details: list[tuple[str, str]], random: Random) -> str:
-    """A sentence for each detail."""
+    """Return one sentence for each detail."""
     subject, possessive = _PRONOUN.get(gender or "", ("The person", "Their"))
-    told = []
-    for place, (kind, words) in enumerate(details):
+    sentences = []
+    for i, (kind, words) in enumerate(details):
         if kind == "hair" and random.random() < 0.5:
-            told.append(f"{possessive} hair is {' and '.join(words.split()[:-1])}.")
+            sentences.append(f"{possessive} hair is {' and '.join(words.split()[:-1])}.")
         else:
-            told.append(f"{subject if place else f'The {person}'} {random.choice(_TIES[kind][1])} {words}.")
-    return " ".join(told)
+            sentences.append(f"{subject if i else f'The {person}'} {random.choice(_CONNECTIONS[kind][1])} {words}.")
+    return " ".join(sentences)
 
 
 def _details(slots: Slots, random: Random) -> list[tuple[str, str]]:
-    """Each thing that the slots name, in other words: (kind, words)."""
+    """Return (kind, words) of each thing that the slots name, with synonyms."""
     upper = _garment(slots.upper_color, slots.upper_garment, "top", random)
-    found = {
+    words = {
         "upper": with_article(upper) if upper else "",
         "lower": _garment(slots.lower_color, slots.lower_garment, "trousers", random),
         "shoes": _garment(slots.shoe_color, slots.shoes, "shoes", random),
-        "hair": _other_words(" ".join(filter(None, (slots.hairstyle, slots.hair_color, "hair"))), random),
-        "belongings": _other_words(slots.belongings or "", random),
+        "hair": _with_synonyms(" ".join(filter(None, (slots.hairstyle, slots.hair_color, "hair"))), random),
+        "belongings": _with_synonyms(slots.belongings or "", random),
     }
     if slots.hairstyle is None and slots.hair_color is None:
-        found["hair"] = ""
+        words["hair"] = ""
     if slots.belongings == "nothing":
-        found["belongings"] = ""
-    return [(kind, words) for kind, words in found.items() if words]
+        words["belongings"] = ""
+    return [(kind, text) for kind, text in words.items() if text]
 
 
-def _garment(color: str | None, garment: str | None, unknown: str, random: Random) -> str:
+def _garment(color: str | None, garment: str | None, default: str, random: Random) -> str:
     if color is None and garment is None:
         return ""
-    return _other_words(" ".join(word for word in (color, garment or unknown) if word), random)
+    return _with_synonyms(" ".join(word for word in (color, garment or default) if word), random)
 
 
-def _other_words(text: str, random: Random) -> str:
-    """Put synonyms in place of words, as `captioning.lexicon` knows them: "dark blue trousers" -> "navy slacks"."""
+def _with_synonyms(text: str, random: Random) -> str:
+    """Replace some words by synonyms of `captioning.lexicon`: "dark blue trousers" -> "navy slacks"."""
 
-    def other(found: re.Match[str]) -> str:
-        return found[0] if random.random() < _CANONICAL else str(random.choice(_SYNONYMS[found[0]]))
+    def synonym(match: re.Match[str]) -> str:
+        return match[0] if random.random() < _CANONICAL else str(random.choice(_SYNONYMS[match[0]]))
 
-    text = _CANONICAL_WORDS.sub(other, text)
-    return re.sub(r"\ban? (?=([\w-]+))", lambda article: with_article(article[1])[: -len(article[1])], text)
+    text = _CANONICAL_WORDS.sub(synonym, text)
+    return re.sub(r"\ban? (?=([\w-]+))", lambda match: with_article(match[1])[: -len(match[1])], text)
+
+
+def _unique(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(words))
 
 
 def _synonyms(*tables: dict[str, str]) -> dict[str, list[str]]:
-    """{canonical: other words for it}, longest first, so that "short-sleeved top" goes before "top"."""
+    """Return {canonical: synonyms}, longest first, so that "short-sleeved top" is matched before "top"."""
     found: dict[str, list[str]] = {}
     for table in tables:
         for word, canonical in table.items():
-            if word not in {canonical, *_OF_HAIR} and (canonical in _PLURAL or not word.endswith("s")):
+            if word not in {canonical, *_HAIR_ONLY} and (canonical in _PLURAL or not word.endswith("s")):
                 found.setdefault(canonical, []).append(word)
     return {word: found[word] for word in sorted(found, key=lambda word: (-len(word), word))}
 
 
-_OF_HAIR = {*HAIR_COLOURS, "auburn", "ginger"}  # colours that no cloth is said to have
-# Of what is worn in pairs or carried in numbers; "a bag" has no synonym "bags".
+_HAIR_ONLY = {*HAIR_COLORS, "auburn", "ginger"}  # colors that are not said of clothes
+# Nouns whose synonyms may be plural: "a bag" has no synonym "bags".
 _PLURAL = {*PLURAL_CARRIED, *LOWERS.values(), *SHOES.values()}
-_SYNONYMS = _synonyms(COLOURS, UPPERS, LOWERS, SHOES, CARRIED)
+_SYNONYMS = _synonyms(COLORS, UPPERS, LOWERS, SHOES, CARRIED)
 _CANONICAL_WORDS = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, _SYNONYMS))})(?![\w-])")

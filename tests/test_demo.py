@@ -1,4 +1,4 @@
-"""The drawn data set: what it holds, that it can be read back, and that drawing it is safe."""
+"""The drawn data set: its contents, reading it, and interrupted or repeated drawing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import pytest
 
 import data.demo
 from captioning.rules import read
-from data.demo import draw_demo
-from data.demo.people import people_of
-from data.demo.photograph import take_photograph
+from data.demo import draw_demo, take_photograph
+from data.demo.people import sample_people, write_queries
 from data.demo.scene import CAMERAS
-from data.demo.words import two_queries
 from data.images import find_broken
 from data.readers import read_cuhk_pedes
 from utils.errors import UserError
@@ -70,12 +68,12 @@ def test_a_finished_set_is_not_drawn_again_and_another_seed_replaces_it(tmp_path
     assert after != before
 
 
-def test_a_drawing_that_was_killed_is_begun_again(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_drawing_starts_again(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(data.demo, "two_queries", interrupted)
+        patch.setattr(data.demo, "write_queries", interrupted)
         with pytest.raises(KeyboardInterrupt):
             draw_demo(tmp_path, workers=1, **FEW)
     assert not (tmp_path / "reid_raw.json").exists()
@@ -83,19 +81,19 @@ def test_a_drawing_that_was_killed_is_begun_again(drawn: Path, tmp_path: Path, m
     assert contents(tmp_path) == contents(drawn)
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds something else than a drawn data set"):
+    with pytest.raises(UserError, match=str(tmp_path)):
         draw_demo(tmp_path, workers=1, **FEW)
     assert contents(tmp_path) == {"thesis.txt": b"mine"}
 
 
-def test_nobody_looks_like_another_and_a_tenth_have_a_twin_who_differs_in_one_detail() -> None:
-    splits = people_of(2024, {"train": 60, "test": 40})
-    everyone = [person.described() for people in splits.values() for person in people]
+def test_descriptions_are_unique_and_a_tenth_of_the_people_have_a_twin_with_one_difference() -> None:
+    splits = sample_people(2024, {"train": 60, "test": 40})
+    everyone = [person.description() for people in splits.values() for person in people]
     assert len(set(everyone)) == 100
     for people in splits.values():
-        looks = [person.described() for person in people]
+        looks = [person.description() for person in people]
         twins = {
             place
             for pair in combinations(range(len(looks)), 2)
@@ -105,13 +103,13 @@ def test_nobody_looks_like_another_and_a_tenth_have_a_twin_who_differs_in_one_de
         assert len(twins) >= 0.1 * len(people)
 
 
-def test_queries_say_what_is_seen_and_nothing_else_in_words_that_the_rewriter_knows() -> None:
-    people = people_of(5, {"test": 60})["test"]
+def test_queries_mention_only_what_is_visible_in_words_that_the_rewriter_knows() -> None:
+    people = sample_people(5, {"test": 60})["test"]
     genders = 0
     for number, person in enumerate(people):
         camera, view = number % len(CAMERAS), ("front", "side", "back")[number % 3]
-        seen = take_photograph(person, camera=camera, view=view, seed=(5, number)).seen
-        first, second = two_queries(seen, Random(number))
+        seen = take_photograph(person, camera=camera, view=view, seed=(5, number)).visible
+        first, second = write_queries(seen, Random(number))
         assert first != second
         for query in (first, second):
             found = read(query)
@@ -131,7 +129,7 @@ def test_queries_say_what_is_seen_and_nothing_else_in_words_that_the_rewriter_kn
     assert 0.75 < genders / 120 < 1
 
 
-def test_what_stands_behind_something_is_not_seen() -> None:
-    person = people_of(3, {"test": 1})["test"][0]
-    views = [take_photograph(person, camera=2, view="front", seed=(9, number)).seen for number in range(40)]
-    assert {seen["shoe_color"] for seen in views} == {person.shoe_color, None}  # a car stands before some of the feet
+def test_what_an_obstacle_hides_is_not_visible() -> None:
+    person = sample_people(3, {"test": 1})["test"][0]
+    views = [take_photograph(person, camera=2, view="front", seed=(9, number)).visible for number in range(40)]
+    assert {seen["shoe_color"] for seen in views} == {person.shoe_color, None}  # in some pictures a car hides the feet

@@ -1,4 +1,4 @@
-"""Free English into slots: a table of sentences with what each says, and what none of them says."""
+"""The rules rewriter: a table of sentences with their slots, negation, other people, typos and rare words."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from captioning.captioner import NO_CONTENT
-from captioning.lexicon import AGES, CARRIED, COLOURS, GENDERS, LOWERS, NO_SLIPS, RARE, SHOES, UPPERS
-from captioning.phrases import tokens
+from captioning.lexicon import AGES, CARRIED, COLORS, GENDERS, LOWERS, NOT_TYPOS, RARE, SHOES, UPPERS
 from captioning.rules import RulesRewriter, read
+from captioning.rules.phrases import tokenize
 from captioning.style import Slots, check, parse, render
 
 CASES = json.loads((Path(__file__).parent / "data" / "queries.json").read_text(encoding="utf-8"))
@@ -25,21 +25,21 @@ def test_a_query_is_read_as_a_person_reads_it(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", CASES[::5], ids=lambda case: case["query"][:40])
 def test_case_does_not_matter(case: dict[str, Any]) -> None:
-    """Shouted or whispered."""
+    """All capitals or all lower case."""
     assert read(case["query"].upper()) == read(case["query"].lower()) == Slots(**case["slots"])
 
 
 @pytest.mark.parametrize("case", CASES[::5], ids=lambda case: case["query"][:40])
-def test_blanks_do_not_matter(case: dict[str, Any]) -> None:
-    """Two blanks or a line end between words, and around the sentence."""
+def test_white_space_does_not_matter(case: dict[str, Any]) -> None:
+    """Two spaces or a newline between words, and around the sentence."""
     expected = Slots(**case["slots"])
     assert read(case["query"].replace(" ", "  ")) == expected
     assert read(f" {case['query']}\n".replace(" ", "\n")) == expected
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["query"][:40])
-def test_a_rewrite_says_what_its_query_says(case: dict[str, Any]) -> None:
-    """The rewritten sentence is in the template, sound, and read back whole."""
+def test_a_rewrite_has_the_slots_of_its_query(case: dict[str, Any]) -> None:
+    """The rewrite follows the template, passes the checks, and is parsed back completely."""
     ((_, answer),) = RulesRewriter().rewrite([case["query"]])
     assert answer.text is not None
     assert check(answer.text) == []
@@ -48,12 +48,12 @@ def test_a_rewrite_says_what_its_query_says(case: dict[str, Any]) -> None:
 
 
 def test_nothing_is_invented() -> None:
-    """A sentence about something else, punctuation, and nothing at all give nothing."""
+    """Other topics, punctuation, and an empty query have no slots."""
     for text in ("", "...", "The weather is nice today.", "12345", "日本語", "?!,;:"):
         assert not read(text), text
 
 
-def test_what_is_denied_is_not_worn() -> None:
+def test_negated_things_are_not_worn() -> None:
     """ "no jacket" is no jacket."""
     assert read("A man without a jacket.").upper_garment is None
     assert read("She is not wearing a hat.").belongings is None
@@ -70,7 +70,7 @@ def test_what_is_denied_is_not_worn() -> None:
         ("Nothing was carried by him.", Slots("male", belongings="nothing")),
     ],
 )
-def test_what_is_denied_is_not_told(query: str, slots: Slots) -> None:
+def test_negation_in_other_forms(query: str, slots: Slots) -> None:
     """ "neither", "none", "not this but that", a shape of hair, and the passive voice."""
     assert read(query) == slots
 
@@ -87,19 +87,19 @@ def test_what_is_denied_is_not_told(query: str, slots: Slots) -> None:
         "A man talking to a woman in red shoes. His coat is black.",
     ],
 )
-def test_somebody_else_lends_no_clothes(query: str) -> None:
-    """A second person is passed over, and the first is taken up again."""
+def test_clothes_of_another_person_are_dropped(query: str) -> None:
+    """And the description of the first person continues after them."""
     assert read(query) == Slots("male", upper_color="black", upper_garment="coat")
 
 
-def test_clothes_of_somebody_elses_kind_are_the_persons_own() -> None:
-    """ "with a woman's hat" speaks of no woman, and a baby's stroller is pushed by whom one looks for."""
+def test_belongings_named_after_others_are_kept() -> None:
+    """ "with a woman's hat" mentions no woman, and the stroller of a baby is pushed by the person."""
     assert read("A man with a woman's red hat.") == Slots("male", belongings="a red hat")
     assert read("A woman with a baby in a blue stroller.").belongings == "a blue stroller"
 
 
 @pytest.mark.parametrize(
-    ("told", "age"),
+    ("text", "age"),
     [
         *(("10 years old", "child"), ("fourteen years old", "teenager"), ("a 25-year-old", "young")),
         *(("35 years of age", "adult"), ("20 to 25 years old", "young"), ("aged 52", "middle-aged")),
@@ -107,9 +107,9 @@ def test_clothes_of_somebody_elses_kind_are_the_persons_own() -> None:
         ("9" * 5000 + " years old", None),
     ],
 )
-def test_years_tell_an_age(told: str, age: str | None) -> None:
-    """In numbers and in words, as "in his thirties" does."""
-    assert read(f"A person, {told}.").age_group == age
+def test_years_give_an_age_group(text: str, age: str | None) -> None:
+    """In numbers and in words."""
+    assert read(f"A person, {text}.").age_group == age
 
 
 @pytest.mark.parametrize(
@@ -124,36 +124,36 @@ def test_years_tell_an_age(told: str, age: str | None) -> None:
         ("white shoes with a high heel", Slots(shoe_color="white", shoes="heels")),
     ],
 )
-def test_a_colour_may_come_late_but_not_from_another_thing(query: str, slots: Slots) -> None:
-    """After an adverb, an article or another adjective; a stop or a noun in between ends the search."""
+def test_a_color_may_come_late_but_not_from_another_thing(query: str, slots: Slots) -> None:
+    """After an adverb, an article or another adjective; a full stop or a noun in between ends the search."""
     assert read(query) == slots
 
 
-def test_reports_begin_with_a_letter_for_the_gender() -> None:
-    """Which means nothing elsewhere."""
+def test_a_leading_f_or_m_is_the_gender() -> None:
+    """As in police reports; elsewhere the letter means nothing."""
     assert (read("F, 20s, red coat").gender, read("m/30s red coat").gender) == ("female", "male")
     assert read("1.80 m, red coat, size f").gender is None
 
 
-def test_slips_of_the_hand_are_read_as_what_was_meant() -> None:
-    """And English words as themselves, also those that are one slip away from a garment."""
+def test_typos_are_corrected() -> None:
+    """And English words that are one typo away from a garment are not."""
     meant = "yellow jacket grey trousers white sneakers purple sandals"
-    assert tokens("yelow jaket gery trousres whtie sneekers purpple sandels") == meant.split()
+    assert tokenize("yelow jaket gery trousres whtie sneekers purpple sandels") == meant.split()
     others = "back while block table folded tight bottom follow range painted sports"
-    assert tokens(others) == others.split()
-    assert all(tokens(word) == [word] for word in NO_SLIPS)
+    assert tokenize(others) == others.split()
+    assert all(tokenize(word) == [word] for word in NOT_TYPOS)
 
 
-def test_rare_words_stand_for_words_that_are_known() -> None:
-    """ "wellies" are boots, though no paraphrase says so."""
-    known = COLOURS.keys() | UPPERS.keys() | LOWERS.keys() | SHOES.keys() | CARRIED.keys()
+def test_rare_words_are_read_as_known_words() -> None:
+    """ "wellies" are boots, although paraphrases do not use the word."""
+    known = COLORS.keys() | UPPERS.keys() | LOWERS.keys() | SHOES.keys() | CARRIED.keys()
     assert set(RARE.values()) <= known
     assert not {word for word in RARE if word not in RARE.values()} & known
     assert read("fawn gilet, wellies") == Slots(None, "beige", "vest", shoes="boots")
 
 
 def test_the_rewriter_answers_every_query_in_order() -> None:
-    """A problem, not a text, where nothing was recognised."""
+    """With a problem instead of a text where nothing was recognized."""
     answers = list(RulesRewriter().rewrite(["A man in a red coat.", "Nothing to see.", "blue jeans"]))
     assert [place for place, _ in answers] == [0, 1, 2]
     assert [answer.text for _, answer in answers] == [
@@ -162,16 +162,16 @@ def test_the_rewriter_answers_every_query_in_order() -> None:
     assert answers[1][1].problem == NO_CONTENT
 
 
-@pytest.mark.parametrize("table", [COLOURS, UPPERS, LOWERS, SHOES, GENDERS, AGES, CARRIED])
-def test_every_canonical_word_stands_for_itself(table: dict[str, str]) -> None:
-    """A caption that is already in the template's words is not reworded."""
+@pytest.mark.parametrize("table", [COLORS, UPPERS, LOWERS, SHOES, GENDERS, AGES, CARRIED])
+def test_every_canonical_word_is_its_own_synonym(table: dict[str, str]) -> None:
+    """A caption in canonical words stays as it is."""
     for canonical in set(table.values()):
         assert table[canonical] == canonical
 
 
 def test_every_garment_word_is_read_as_its_canonical_one() -> None:
-    """Single words, with a colour before them."""
-    for table, colour, garment in (
+    """Single words, with a color before them."""
+    for table, color, garment in (
         (LOWERS, "lower_color", "lower_garment"),
         (UPPERS, "upper_color", "upper_garment"),
         (SHOES, "shoe_color", "shoes"),
@@ -179,4 +179,4 @@ def test_every_garment_word_is_read_as_its_canonical_one() -> None:
         for word, canonical in table.items():
             if " " not in word:
                 slots = read(f"A person wearing a green {word}.")
-                assert (getattr(slots, colour), getattr(slots, garment)) == ("green", canonical), word
+                assert (getattr(slots, color), getattr(slots, garment)) == ("green", canonical), word

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import BertTokenizer
 
-from captioning.paraphrase import paraphrase_some, texts_to_learn_words_from
+from captioning.paraphrase import random_paraphrase, vocabulary_texts
 from clustering.options import ClusterOptions
 from data.captions import query_file, read_test_texts, train_file
 from data.images import ImageOpener
@@ -144,8 +144,8 @@ def model_factory(
     Raises:
         UserError: the vocabulary or the initial weights cannot be read.
     """
-    paraphrase = paraphrase_some(train.paraphrase, captions) if train.paraphrase else None
-    texts = texts_to_learn_words_from(captions, paraphrase)
+    paraphrase = random_paraphrase(train.paraphrase, captions) if train.paraphrase else None
+    texts = vocabulary_texts(captions, paraphrase)
 
     def write_vocabulary() -> None:
         build_tokenizer(model.vocab, texts, vocabulary)

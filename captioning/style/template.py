@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 
-from captioning.lexicon import AGE_NOUNS, COLOUR_WORDS, LOWER_NOUNS, SHOE_NOUNS, SINGULAR_LOWER
+from captioning.lexicon import AGE_NOUNS, COLOR_WORDS, LOWER_NOUNS, SHOE_NOUNS, SINGULAR_LOWER
 
 NEUTRAL = "person"
 
@@ -23,7 +23,7 @@ _NO_GARMENT = {"upper": "upper clothing", "lower": "lower clothing", "shoes": "f
 class Slots:
     """Values of the template's slots; None if unknown.
 
-    Colors consist of words of `lexicon.COLOUR_WORDS` ("dark blue", "black and white striped"). Garments and ages have
+    Colors consist of words of `lexicon.COLOR_WORDS` ("dark blue", "black and white striped"). Garments and ages have
     neither color nor article ("short-sleeved top", "teenager"); belongings include theirs ("a bag and a hat").
     """
 
@@ -133,7 +133,7 @@ def _parse_hair(text: str) -> dict[str, str | None]:
     if _head(hair) == "hair":
         words = hair.split()[:-1]
         start = len(words)
-        while start and (words[start - 1].lower() in COLOUR_WORDS or _is_color_and(words, start - 1)):
+        while start and (words[start - 1].lower() in COLOR_WORDS or _is_color_and(words, start - 1)):
             start -= 1
         found["hairstyle"] = " ".join(words[:start]) or None
         found["hair_color"] = " ".join(words[start:]) or None
@@ -143,7 +143,7 @@ def _parse_hair(text: str) -> dict[str, str | None]:
 def _below(text: str) -> tuple[str, str]:
     """Split "black and white shorts and red shoes" at the "and" that joins garments, not colors."""
     for match in reversed([*re.finditer(" and ", text, re.I)]):
-        if _head(text[: match.start()]) not in COLOUR_WORDS:
+        if _head(text[: match.start()]) not in COLOR_WORDS:
             return text[: match.start()], text[match.end() :]
     return text, ""
 
@@ -158,7 +158,7 @@ def _kind(item: str) -> str:
 def _split_item(item: str) -> tuple[str | None, str | None]:
     words = _bare(item).split()
     end = 0
-    while end < len(words) and (words[end].lower() in COLOUR_WORDS or _is_color_and(words, end)):
+    while end < len(words) and (words[end].lower() in COLOR_WORDS or _is_color_and(words, end)):
         end += 1
     garment = " ".join(words[end:])
     return " ".join(words[:end]) or None, None if garment in _NO_GARMENT.values() else garment or None
@@ -168,7 +168,7 @@ def _is_color_and(words: list[str], index: int) -> bool:
     """Whether the word at `index` is the "and" between two colors."""
     if words[index].lower() != "and" or not 0 < index < len(words) - 1:
         return False
-    return words[index - 1].lower() in COLOUR_WORDS and words[index + 1].lower() in COLOUR_WORDS
+    return words[index - 1].lower() in COLOR_WORDS and words[index + 1].lower() in COLOR_WORDS
 
 
 def _item(first: str | None, second: str | None, default: str) -> str:

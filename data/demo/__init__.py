@@ -1,4 +1,4 @@
-"""A data set that is drawn: seeded people of known looks before several cameras, in CUHK-PEDES's layout."""
+"""Draw a data set: random people, each photographed by several cameras, in CUHK-PEDES's layout."""
 
 from __future__ import annotations
 
@@ -14,28 +14,44 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from data.demo.people import Person, people_of
-from data.demo.photograph import Photograph, take_photograph
-from data.demo.scene import CAMERAS
-from data.demo.skeleton import VIEWS
-from data.demo.words import two_queries
+import numpy as np
+
+from data.demo.body import VIEWS, Placement, Pose
+from data.demo.canvas import OVERSAMPLING, Canvas
+from data.demo.figure import Figure, paint_clothed_body
+from data.demo.head import paint_hair_behind, paint_head
+from data.demo.people import Person, sample_people, write_queries
+from data.demo.scene import CAMERAS, cast_shadow, paint_background, paint_obstacle, record
 from utils.errors import UserError
 from utils.files import atomic_write, read_json, write_json
 from utils.interrupts import ignore_sigint_in_children
 from utils.progress import Progress
 
-VERSION = 2  # of the drawing: another one is drawn anew
+VERSION = 2  # of the drawing: raise it when pictures change, so that existing data sets are drawn again
 STAMP, ANNOTATION, ATTRIBUTES = "demo.json", "reid_raw.json", "attributes.json"
+
+# Area in which a part can be recognized, in pixels of the picture.
+_MIN_AREAS = {"hair": 14, "upper": 120, "lower": 90, "shoes": 22, "bag": 34, "strap": 30, "hat": 14}
 
 
 @dataclass(frozen=True)
-class Sitting:
-    """One person and the pictures to take of them."""
+class PhotoSession:
+    """A person and the number of pictures to take of them."""
 
     number: int
     split: str
     person: Person
     images: int
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A picture and what it shows."""
+
+    jpeg: bytes  # the file's contents
+    camera: int  # index in `CAMERAS`
+    view: str  # a key of `VIEWS`
+    visible: dict[str, str | None]  # {attribute: value, or None where it cannot be seen}
 
 
 def draw_demo(
@@ -49,85 +65,133 @@ def draw_demo(
     eval_images: int = 4,
     workers: int | None = None,
 ) -> None:
-    """Draw the data set into `root`, unless this very one stands there; half a minute on two cores.
+    """Draw the data set into `root`, unless it exists there already; takes half a minute on two cores.
 
-    Written: imgs/, reid_raw.json (two queries an image), attributes.json (what is visible in each image) and, first
-    and last, demo.json, which says what was asked for and whether it was finished. The files depend on the arguments
-    alone, not on the number of workers; a drawing that was interrupted is begun again.
+    Writes imgs/, reid_raw.json (two queries per image), attributes.json (what is visible in each image) and, first and
+    last, demo.json with the arguments and whether drawing is finished. The files depend on the arguments only, not on
+    the number of workers; interrupted drawing starts again.
 
     Args:
-        root: the folder; made where there is none.
-        seed: of people, poses and words.
-        train_people, val_people, test_people: how many people each split has, no one in two.
-        train_images, eval_images: pictures of each, in `train` and in the other two.
-        workers: processes; None for one a core.
+        root: the folder, which is created if necessary.
+        seed: of people, poses and queries.
+        train_people, val_people, test_people: number of people in each split; no person is in two.
+        train_images, eval_images: pictures of each person, in the training split and in the other two.
+        workers: number of processes; None for one per core.
 
     Raises:
-        UserError: `root` holds something else, or cannot be written to.
+        UserError: `root` contains other files, or cannot be written to.
     """
     counts = {"train": train_people, "val": val_people, "test": test_people}
-    asked = {"version": VERSION, "seed": seed, "people": counts, "images": [train_images, eval_images]}
+    requested = {"version": VERSION, "seed": seed, "people": counts, "images": [train_images, eval_images]}
     if root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
         stamp = read_json(root / STAMP) if (root / STAMP).is_file() else None
         if not isinstance(stamp, dict) or "finished" not in stamp:
-            raise UserError(f"data.root: {root} holds something else than a drawn data set: name an empty folder")
-        if stamp == asked | {"finished": True}:
+            raise UserError(f"data.root: {root} contains files other than a drawn data set: choose an empty folder")
+        if stamp == requested | {"finished": True}:
             return
         shutil.rmtree(root / "imgs", ignore_errors=True)
-    write_json(root / STAMP, asked | {"finished": False})
+    write_json(root / STAMP, requested | {"finished": False})
 
     images = {"train": train_images, "val": eval_images, "test": eval_images}
-    people = [(split, person) for split, people in people_of(seed, counts).items() for person in people]
-    sittings = [Sitting(number, split, person, images[split]) for number, (split, person) in enumerate(people)]
+    people = [(split, person) for split, people in sample_people(seed, counts).items() for person in people]
+    sessions = [PhotoSession(number, split, person, images[split]) for number, (split, person) in enumerate(people)]
     entries: list[dict[str, Any]] = []
     attributes: dict[str, dict[str, str | None]] = {}
-    with Progress(sum(sitting.images for sitting in sittings), desc="drawing the demo", unit="picture") as bar:
-        for sitting, photographs in _sit(sittings, seed, workers or len(os.sched_getaffinity(0))):
-            words = Random(f"{seed} words {sitting.number}")
+    with Progress(sum(session.images for session in sessions), desc="drawing the demo", unit="picture") as bar:
+        for session, photographs in _run(sessions, seed, workers or len(os.sched_getaffinity(0))):
+            rng = Random(f"{seed} words {session.number}")
             for place, photograph in enumerate(photographs):
-                name = f"{sitting.split}/{sitting.number:04d}_c{photograph.camera + 1}_{place}.jpg"
-                with atomic_write(root / "imgs" / name) as aside:
-                    aside.write_bytes(photograph.jpeg)
-                queries = list(two_queries(photograph.seen, words))
-                entry = {"split": sitting.split, "captions": queries, "file_path": name, "id": sitting.number}
-                entries.append(entry)
+                name = f"{session.split}/{session.number:04d}_c{photograph.camera + 1}_{place}.jpg"
+                with atomic_write(root / "imgs" / name) as temporary:
+                    temporary.write_bytes(photograph.jpeg)
+                queries = list(write_queries(photograph.visible, rng))
+                entries.append({"split": session.split, "captions": queries, "file_path": name, "id": session.number})
                 camera = CAMERAS[photograph.camera].place
-                attributes[name] = photograph.seen | {"view": photograph.view, "camera": camera}
+                attributes[name] = photograph.visible | {"view": photograph.view, "camera": camera}
                 bar.advance()
     write_json(root / ATTRIBUTES, attributes)
     write_json(root / ANNOTATION, entries)
-    write_json(root / STAMP, asked | {"finished": True})
+    write_json(root / STAMP, requested | {"finished": True})
 
 
-def _sit(sittings: list[Sitting], seed: int, workers: int) -> Iterator[tuple[Sitting, list[Photograph]]]:
-    """Photograph everybody, in order."""
-    photograph = partial(_photographs, seed=seed)
+def _run(sessions: list[PhotoSession], seed: int, workers: int) -> Iterator[tuple[PhotoSession, list[Photograph]]]:
+    """Yield each session with its photographs, in order."""
+    photograph = partial(_photograph, seed=seed)
     if workers == 1:
-        yield from zip(sittings, map(photograph, sittings), strict=True)
+        yield from zip(sessions, map(photograph, sessions), strict=True)
         return
-    # a fresh process has no threads of a library that a fork would break
+    # "spawn": a library may have started threads, which a fork would break
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
         with ignore_sigint_in_children():
-            taken = pool.map(photograph, sittings, chunksize=2)
-        yield from zip(sittings, taken, strict=True)
+            results = pool.map(photograph, sessions, chunksize=2)
+        yield from zip(sessions, results, strict=True)
     except BrokenProcessPool:
         raise UserError("a process that drew pictures was killed (out of memory?): run again") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _photographs(sitting: Sitting, *, seed: int) -> list[Photograph]:
-    """All pictures of one person: each from another camera while there are some left, in changing views."""
-    rng = Random(f"{seed} sitting {sitting.number}")
+def _photograph(session: PhotoSession, *, seed: int) -> list[Photograph]:
+    """Take all pictures of a person; cameras and views repeat only after all of them were used."""
+    rng = Random(f"{seed} sitting {session.number}")
     cameras = rng.sample(range(len(CAMERAS)), len(CAMERAS))
     views = rng.sample(sorted(VIEWS), len(VIEWS))
-    return [
-        take_photograph(
-            sitting.person,
-            camera=cameras[place % len(cameras)],
-            view=views[place % len(views)],
-            seed=(seed, sitting.number, place),
+    photographs = []
+    for place in range(session.images):
+        camera, view = cameras[place % len(cameras)], views[place % len(views)]
+        photographs.append(
+            take_photograph(session.person, camera=camera, view=view, seed=(seed, session.number, place))
         )
-        for place in range(sitting.images)
-    ]
+    return photographs
+
+
+def take_photograph(person: Person, *, camera: int, view: str, seed: tuple[int, ...]) -> Photograph:
+    """Draw one picture of a person; everything random depends on `seed` only."""
+    rng = np.random.default_rng(seed)
+    site = CAMERAS[camera]
+    width, height = int(rng.integers(64, 73)) * OVERSAMPLING, int(rng.integers(144, 161)) * OVERSAMPLING
+    tall = height * rng.uniform(0.86, 0.93)
+    x = width * (0.5 + rng.normal(0, 0.025))
+    crown = height * rng.uniform(0.955, 0.985) - 0.985 * tall  # the crop of a detector ends at the soles
+    background = paint_background(site, width, height, rng)
+    cast_shadow(background, x, crown + 0.985 * tall, tall, site.light)
+    canvas = Canvas(width, height, site.light, rng)
+    pose = Pose(
+        heading=float((1 if rng.random() < 0.5 else -1) * VIEWS[view] + rng.normal(0, 7)),
+        phase=float(rng.random()),
+        stride=float(rng.choice([0.15, 0.7, 0.9]) * rng.uniform(0.8, 1.1)),
+        pitch=site.pitch + float(rng.normal(0, 1.5)),
+    )
+    figure = Figure(canvas, person, pose, Placement(tall, x, crown))
+    paint_hair_behind(figure)
+    paint_clothed_body(figure)
+    paint_head(figure)
+    if rng.random() < site.obstacle[1]:
+        paint_obstacle(canvas, site, rng)
+    jpeg = record(canvas.compose(background), site, rng)
+    return Photograph(jpeg, camera, view, _visible_attributes(canvas.visible_areas(), person, view))
+
+
+def _visible_attributes(areas: dict[str, float], person: Person, view: str) -> dict[str, str | None]:
+    """Return {attribute: value, or None where it cannot be seen}, given the visible area of each part."""
+    shown = {part: areas[part] >= area for part, area in _MIN_AREAS.items()}
+    bald = person.hair_length == "bald"
+    # tied hair looks short from the front, and a hat hides whether hair is short
+    length = person.hair_style == "loose" or "back" in view or view == "side"
+    if person.hat != "none" and person.hair_length in {"short", "bald"}:
+        length = False
+    lower = shown["lower"] or person.lower_garment == "dress"
+    hair = shown["hair"] and not bald
+    bag = person.bag != "none" and (shown["bag"] or (shown["strap"] and person.bag == "backpack"))
+    hat = person.hat != "none" and shown["hat"]
+    visible = {
+        "gender": True,
+        **dict.fromkeys(("upper_color", "upper_garment", "pattern", "sleeves"), shown["upper"]),
+        **dict.fromkeys(("lower_color", "lower_garment"), lower),
+        **dict.fromkeys(("shoe_color", "shoes"), shown["shoes"]),
+        "hair_length": length and (hair or bald),
+        "hair_color": hair,
+        **{"bag": bag, "bag_color": bag, "hat": hat, "hat_color": hat},
+    }
+    return {name: getattr(person, name) if is_visible else None for name, is_visible in visible.items()}

@@ -1,150 +1,219 @@
-"""A picture that is painted part by part, each part rounded by light, and a map of which part is seen where."""
+"""Paint a picture shape by shape, in shades of named colors, and record which part is visible where."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+Color = Sequence[float]  # red, green and blue, 0 to 255
 Floats = NDArray[np.float32]
 Points = NDArray[np.float64]
 
-OVERSAMPLING = 3  # painted pixels a side for one pixel of the finished picture
-PARTS = ("none", "skin", "hair", "upper", "lower", "shoes", "bag", "hat", "strap", "arm", "leg", "under", "face")
+OVERSAMPLING = 3  # canvas pixels per pixel of the picture, in each direction
+PARTS = ("none", "skin", "hair", "upper", "lower", "shoes", "bag", "hat", "strap", "under", "face")
+
+# sRGB shades of clothes and hair of each color; the shade of a garment is close to one of them.
+_CLOTH: dict[str, list[Color]] = {
+    "black": [(30, 29, 29), (37, 36, 36), (25, 25, 26)],
+    "white": [(236, 234, 228), (244, 244, 244), (228, 232, 236)],
+    "gray": [(124, 124, 122), (140, 140, 138), (110, 110, 110)],
+    "red": [(182, 32, 38), (200, 44, 42), (164, 24, 40)],
+    "orange": [(226, 118, 38), (232, 132, 52), (214, 104, 34)],
+    "yellow": [(232, 196, 60), (240, 210, 84), (222, 184, 48)],
+    "green": [(52, 116, 66), (70, 132, 76), (40, 98, 60)],
+    "blue": [(48, 98, 180), (62, 116, 196), (40, 84, 160)],
+    "dark blue": [(30, 40, 78), (36, 46, 88), (28, 36, 68)],
+    "light blue": [(144, 186, 222), (156, 196, 228), (132, 176, 214)],
+    "purple": [(104, 58, 134), (120, 74, 150), (90, 48, 116)],
+    "pink": [(230, 146, 172), (236, 160, 182), (222, 126, 158)],
+    "brown": [(104, 70, 46), (118, 80, 52), (90, 60, 42)],
+    "beige": [(204, 184, 148), (212, 194, 162), (194, 172, 136)],
+}
+_HAIR: dict[str, list[Color]] = {
+    "black": [(28, 24, 24), (34, 30, 30)],
+    "brown": [(84, 54, 34), (100, 64, 38), (72, 46, 32)],
+    "blonde": [(206, 170, 104), (216, 184, 124), (190, 152, 88)],
+    "red": [(150, 68, 34), (162, 78, 40)],
+    "gray": [(150, 150, 150), (172, 172, 170)],
+}
+_DENIM: list[Color] = [(70, 98, 146), (84, 114, 160), (58, 84, 132)]
+_SKIN: list[Color] = [
+    *[(244, 212, 190), (236, 196, 168), (224, 178, 144), (206, 158, 122)],
+    *[(178, 128, 94), (146, 100, 72), (110, 74, 54), (86, 58, 44)],
+]
+
+
+def cloth_shade(name: str, rng: Random) -> Color:
+    """Return a shade for a garment of the color `name`."""
+    return _vary(rng.choice(_CLOTH[name]), rng, 8)
+
+
+def hair_shade(name: str, rng: Random) -> Color:
+    """Return a shade for hair of the color `name`."""
+    return _vary(rng.choice(_HAIR[name]), rng, 6)
+
+
+def denim_shade(rng: Random) -> Color:
+    """Return a shade for a pair of jeans."""
+    return _vary(rng.choice(_DENIM), rng, 6)
+
+
+def skin_shade(tone: float, rng: Random) -> Color:
+    """Return a shade of skin, from light at `tone` 0 to dark at 1."""
+    return _vary(_SKIN[min(len(_SKIN) - 1, int(tone * len(_SKIN)))], rng, 4)
+
+
+def darken(color: Color, factor: float) -> Color:
+    """Multiply red, green and blue by a factor below 1."""
+    return tuple(factor * channel for channel in color)
+
+
+def _vary(color: Color, rng: Random, spread: int) -> Color:
+    """Change a color at random: its lightness by up to `spread` levels, its hue hardly."""
+    lighter = rng.randint(-spread, spread)
+    return tuple(min(255, max(0, channel + lighter + rng.randint(-3, 3))) for channel in color)
 
 
 @dataclass
 class Shape:
-    """What is filled at once: polygons [N, 2] and discs (x, y, radius), in painted pixels."""
+    """What is filled at once: polygons [N, 2] and discs (x, y, radius), in canvas pixels."""
 
     polygons: list[Points] = field(default_factory=list)
     discs: list[tuple[float, float, float]] = field(default_factory=list)
 
     def bounds(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of all that it holds."""
+        """Return left, top, right and bottom."""
         corners = [polygon for polygon in self.polygons if len(polygon)]
         corners += [np.array([[x - r, y - r], [x + r, y + r]]) for x, y, r in self.discs]
-        every = np.concatenate(corners)
-        (left, top), (right, bottom) = every.min(0), every.max(0)
+        points = np.concatenate(corners)
+        (left, top), (right, bottom) = points.min(0), points.max(0)
         return float(left), float(top), float(right), float(bottom)
+
+    def mask(self, x0: int, y0: int, x1: int, y1: int) -> Image.Image:
+        """Return a mask of the canvas between two corners: 255 inside the shape, 0 outside."""
+        mask = Image.new("L", (x1 - x0, y1 - y0))
+        draw = ImageDraw.Draw(mask)
+        for polygon in self.polygons:
+            if len(polygon) > 2:
+                draw.polygon((polygon - [x0, y0]).ravel().tolist(), fill=255)
+        for x, y, r in self.discs:
+            draw.ellipse((x - r - x0, y - r - y0, x + r - x0, y + r - y0), fill=255)
+        return mask
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How the surface of a shape is shaded."""
+
+    depth: float = 6.0  # width of the rounded edge, in canvas pixels
+    relief: float = 0.35  # contrast between the light and the dark side; 0 is flat
+    folds: float = 0.0  # contrast of the folds in cloth
+    shadow: float = 0.3  # how dark a shadow it casts on the parts below it
+
+
+ROUNDED, FLAT = Finish(), Finish(relief=0.0, shadow=0.0)
+
+
+@dataclass(frozen=True)
+class Stripes:
+    """Horizontal stripes of two colors, one pair every `distance` canvas pixels."""
+
+    first: Color
+    second: Color
+    distance: float
 
 
 class Canvas:
-    """What is painted over a background: which layer is on top at every pixel, and how bright it is there.
+    """A canvas that stores the topmost layer of every pixel and its brightness.
 
-    Colour and brightness are multiplied once, when the picture is finished, not in three channels for every shape.
+    Color and brightness are multiplied once, when the picture is finished: multiplying for every shape is slower.
 
     Args:
-        width, height: of the canvas, in painted pixels.
-        light: where light comes from, as (right, up) between -1 and 1.
-        rng: the source of folds in cloth.
+        width, height: in canvas pixels.
+        light: direction of the light as (right, up), each from -1 to 1.
+        rng: source of the folds in cloth.
     """
 
     def __init__(self, width: int, height: int, light: tuple[float, float], rng: np.random.Generator) -> None:
         self.width, self.height, self.light = width, height, light
-        self._layers: list[tuple[Sequence[float], str]] = [((0, 0, 0), "none")]  # (colour, part); first: nothing
-        self._top = np.zeros((height, width), dtype=np.uint8)  # a place in `_layers`, which are some fifty at most
-        self._bright = np.ones((height, width), dtype=np.float32)
+        self._layers: list[tuple[Color, str]] = [((0, 0, 0), "none")]  # (color, part); the first is the background
+        self._top = np.zeros((height, width), dtype=np.uint8)  # index in `_layers`, of which there are about fifty
+        self._brightness = np.ones((height, width), dtype=np.float32)
         self._folds = _smooth_noise(rng, height, width)
 
     def paint(
-        self,
-        shape: Shape,
-        colour: Sequence[float],
-        part: str,
-        *,
-        depth: float = 6.0,
-        relief: float = 0.35,
-        folds: float = 0.0,
-        stripes: tuple[Sequence[float], float] | None = None,
-        lies_on: str | None = None,
-        shadow: float = 0.3,
+        self, shape: Shape, color: Color | Stripes, part: str, finish: Finish = ROUNDED, *, only_on: str | None = None
     ) -> None:
-        """Paint a shape over what is there.
+        """Paint a shape over the canvas.
 
         Args:
-            shape: what is covered.
-            colour: its colour in even light.
-            part: the name, of `PARTS`, of what it is.
-            depth: how far from its edge the shape curves, in painted pixels.
-            relief: how strongly light and shade differ; 0 is flat.
-            folds: how strongly cloth is creased.
-            stripes: a second colour and the distance of level stripes of it, in painted pixels.
-            lies_on: the part that it does not leave, as print does not leave a shirt.
-            shadow: how dark a shadow it throws on the parts below it.
+            shape: the area.
+            color: its color in even light.
+            part: one of `PARTS`.
+            finish: its shading.
+            only_on: part to which painting is limited, as a print is to a shirt.
         """
-        margin = int(depth) + 2  # beyond it, shadows are too faint to see
+        margin = int(finish.depth) + 2  # shadows end there
         left, top, right, bottom = shape.bounds()
         x0, x1 = max(0, int(left) - margin), min(self.width, int(right) + margin + 1)
         y0, y1 = max(0, int(top) - margin), min(self.height, int(bottom) + margin + 1)
         if x1 - x0 < 2 or y1 - y0 < 2:
             return
-        mask = _fill(shape, x0 - 1, y0 - 1, x1 + 1, y1 + 1)  # a pixel more on every side, for the slopes
+        mask = shape.mask(x0 - 1, y0 - 1, x1 + 1, y1 + 1)  # one more pixel on every side, for the slopes
         inside = np.asarray(mask)[1:-1, 1:-1] > 127
-        places, bright = self._top[y0:y1, x0:x1], self._bright[y0:y1, x0:x1]
-        if lies_on is not None:
-            inside &= np.array([part == lies_on for _, part in self._layers])[places]
-        shade = np.ones_like(bright)
-        if relief or shadow:
-            wide = np.asarray(mask.filter(ImageFilter.GaussianBlur(depth / 2)), dtype=np.float32) / 255
-            soft = wide[1:-1, 1:-1]
-            bright *= 1 - shadow * soft  # also where nothing is painted, which does not show
-            # the blurred edge of a shape is as steep as 0.8 / depth: brought to about 1, it is the normal's tilt
-            along_x, along_y = (0.625 * depth * part for part in self.light)
-            tilt = along_x * (wide[1:-1, :-2] - wide[1:-1, 2:]) + along_y * (wide[2:, 1:-1] - wide[:-2, 1:-1])
-            shade += relief * (tilt - 0.45 * np.minimum(1 - soft, 0.5))
-        if folds:
-            shade *= 1 + folds * self._folds[y0:y1, x0:x1]
-        np.copyto(bright, shade, where=inside)
-        np.copyto(places, len(self._layers), where=inside)
-        self._layers.append((colour, part))
-        if stripes is not None:
-            second, distance = stripes
-            rows = (np.arange(y0, y1) / distance) % 1 < 0.42
-            np.copyto(places, len(self._layers), where=inside & rows[:, None])
-            self._layers.append((second, part))
+        layers, brightness = self._top[y0:y1, x0:x1], self._brightness[y0:y1, x0:x1]
+        if only_on is not None:
+            inside &= np.array([part == only_on for _, part in self._layers])[layers]
+        shade = np.ones_like(brightness)
+        if finish.relief or finish.shadow:
+            blurred = np.asarray(mask.filter(ImageFilter.GaussianBlur(finish.depth / 2)), dtype=np.float32) / 255
+            inner = blurred[1:-1, 1:-1]
+            brightness *= 1 - finish.shadow * inner  # on the background as well, where it does not show
+            # a blurred edge has a slope of 0.8 / depth; scaled to about 1, it is the tilt of the surface
+            along_x, along_y = (0.625 * finish.depth * direction for direction in self.light)
+            slope_x, slope_y = blurred[1:-1, :-2] - blurred[1:-1, 2:], blurred[2:, 1:-1] - blurred[:-2, 1:-1]
+            tilt = along_x * slope_x + along_y * slope_y
+            shade += finish.relief * (tilt - 0.45 * np.minimum(1 - inner, 0.5))
+        if finish.folds:
+            shade *= 1 + finish.folds * self._folds[y0:y1, x0:x1]
+        np.copyto(brightness, shade, where=inside)
+        self._fill(layers, inside, color.first if isinstance(color, Stripes) else color, part)
+        if isinstance(color, Stripes):
+            rows = (np.arange(y0, y1) / color.distance) % 1 < 0.42
+            self._fill(layers, inside & rows[:, None], color.second, part)
 
-    def cover(self, shape: Shape, colour: Sequence[float], *, relief: float = 0.3, depth: float = 6.0) -> None:
-        """Paint what stands before the person: nothing of the person is seen there."""
-        self.paint(shape, colour, "none", relief=relief, depth=depth, folds=0.1, shadow=0.0)
+    def _fill(self, layers: NDArray[np.uint8], where: NDArray[np.bool_], color: Color, part: str) -> None:
+        np.copyto(layers, len(self._layers), where=where)
+        self._layers.append((color, part))
 
-    def seen(self) -> dict[str, float]:
-        """How many pixels of the finished picture show each part."""
-        painted = dict.fromkeys(PARTS, 0)
-        for place, count in enumerate(np.bincount(self._top.ravel()).tolist()):
-            painted[self._layers[place][1]] += count
-        return {part: count / OVERSAMPLING**2 for part, count in painted.items()}
+    def visible_areas(self) -> dict[str, float]:
+        """Return how many pixels of the finished picture show each part."""
+        areas = dict.fromkeys(PARTS, 0)
+        for layer, count in enumerate(np.bincount(self._top.ravel()).tolist()):
+            areas[self._layers[layer][1]] += count
+        return {part: area / OVERSAMPLING**2 for part, area in areas.items()}
 
-    def before(self, background: Floats) -> Floats:
-        """The finished picture [h, w, 3] of what is painted, before a background of the same size, in 0 to 255."""
-        colours = np.array([colour for colour, _ in self._layers], dtype=np.float32)
-        places = self._top.astype(np.intp)  # the type that indexing is fast with
-        figure = [_reduced(np.clip(channel[places] * self._bright, 0, 255)) for channel in colours.T]
-        free = _reduced((places == 0).astype(np.float32))
-        return np.stack(figure, -1) + free[..., None] * background
+    def compose(self, background: Floats) -> Floats:
+        """Return the finished picture [h, w, 3] in front of a background of the same size, in 0 to 255."""
+        colors = np.array([color for color, _ in self._layers], dtype=np.float32)
+        layers = self._top.astype(np.intp)  # the fastest type to index with
+        channels = [_downsample(np.clip(channel[layers] * self._brightness, 0, 255)) for channel in colors.T]
+        free = _downsample((layers == 0).astype(np.float32))
+        return np.stack(channels, -1) + free[..., None] * background
 
 
-def _fill(shape: Shape, x0: int, y0: int, x1: int, y1: int) -> Image.Image:
-    mask = Image.new("L", (x1 - x0, y1 - y0))
-    draw = ImageDraw.Draw(mask)
-    for polygon in shape.polygons:
-        if len(polygon) > 2:
-            draw.polygon((polygon - [x0, y0]).ravel().tolist(), fill=255)
-    for x, y, r in shape.discs:
-        draw.ellipse((x - r - x0, y - r - y0, x + r - x0, y + r - y0), fill=255)
-    return mask
-
-
-def _reduced(plane: Floats) -> Floats:
-    """[H, W] painted pixels -> [h, w] finished ones, their means."""
+def _downsample(plane: Floats) -> Floats:
+    """Average [H, W] canvas pixels to [h, w] pixels of the picture."""
     return np.asarray(Image.fromarray(plane).reduce(OVERSAMPLING))
 
 
 def _smooth_noise(rng: np.random.Generator, height: int, width: int) -> Floats:
-    """Creases: noise that is finer across than along a slanted direction, about -1 to 1."""
+    """Return folds [H, W]: noise that is finer across than down, about -1 to 1."""
     coarse = rng.normal(0, 1, (height // 14 + 2, width // 9 + 2)).astype(np.float32)
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
     return np.clip(np.asarray(image), -2, 2) / 2

@@ -1,49 +1,65 @@
-"""A dressed person, painted from the far side to the near one."""
+"""Paint a person's limbs, clothes and bag, from the far side to the near one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from data.demo.bags import paint_bag
-from data.demo.canvas import Canvas
-from data.demo.colours import CLOTH_NAMES, Shade, cloth_shade, denim_shade, hair_shade, skin_shade
-from data.demo.head import paint_hair_behind, paint_head
-from data.demo.people import Person, tones
-from data.demo.skeleton import Build, Pose, Skeleton, Vector
-from data.demo.stage import Section, Stage
+import numpy as np
 
-# How far below the crown each garment ends, and how loosely it hangs, in parts of the body's height.
-HEMS = {"t-shirt": 0.515, "shirt": 0.53, "sweater": 0.52, "hoodie": 0.525, "jacket": 0.535, "coat": 0.7}
-HEMS |= {"tank top": 0.505, "dress": 0.66}
-LOOSE = {"t-shirt": 0.007, "shirt": 0.007, "sweater": 0.01, "hoodie": 0.014, "jacket": 0.014, "coat": 0.017}
-LOOSE |= {"tank top": 0.003, "dress": 0.005}
+from data.demo.body import Body, Build, Placement, Pose, Section, Vector
+from data.demo.canvas import (
+    FLAT,
+    Canvas,
+    Color,
+    Finish,
+    Stripes,
+    cloth_shade,
+    darken,
+    denim_shade,
+    hair_shade,
+    skin_shade,
+)
+from data.demo.people import Person
+
+# Where each garment ends, and how loose it is, as shares of the body's height.
+_HEMS = {
+    **{"t-shirt": 0.515, "shirt": 0.53, "sweater": 0.52, "hoodie": 0.525, "jacket": 0.535, "coat": 0.7},
+    **{"tank top": 0.505, "dress": 0.66},
+}
+_LOOSE = {
+    **{"t-shirt": 0.007, "shirt": 0.007, "sweater": 0.01, "hoodie": 0.014, "jacket": 0.014, "coat": 0.017},
+    **{"tank top": 0.003, "dress": 0.005},
+}
+_NECKLINES = {"tank top": 0.225, "dress": 0.22, "jacket": 0.25, "coat": 0.24, "shirt": 0.205}  # lower ends
 
 
 @dataclass(frozen=True)
 class Shades:
-    """The sRGB shades of all that somebody wears, the same in every picture of them."""
+    """The sRGB shades of a person, the same in every picture."""
 
-    skin: Shade
-    hair: Shade
-    upper: Shade
-    stripe: Shade
-    under: Shade
-    lower: Shade
-    shoes: Shade
-    bag: Shade
-    hat: Shade
+    skin: Color
+    hair: Color
+    upper: Color
+    stripe: Color
+    under: Color  # what an open jacket shows
+    lower: Color
+    shoes: Color
+    bag: Color
+    hat: Color
 
     @classmethod
-    def of(cls, person: Person) -> Shades:
-        """The shades of a person's colours."""
+    def of(cls, person: Person, tone: float) -> Shades:
+        """Choose the shades of a person with a skin tone from 0 (light) to 1 (dark)."""
         rng = Random(f"{person.look} shades")
-        skin = skin_shade(tones(person)[0], rng)
+        skin = skin_shade(tone, rng)
         hair = hair_shade(person.hair_color, rng)
         upper = cloth_shade(person.upper_color, rng)
         dark = sum(upper) < 330
-        stripe = cloth_shade(rng.choice(("white", "light blue")) if dark else rng.choice(("black", "dark blue")), rng)
-        under = cloth_shade(rng.choice([name for name in CLOTH_NAMES[:3] if name != person.upper_color]), rng)
+        stripe = cloth_shade(rng.choice(("white", "light blue") if dark else ("black", "dark blue")), rng)
+        neutral = [name for name in ("black", "white", "gray") if name != person.upper_color]
+        under = cloth_shade(rng.choice(neutral), rng)
         lower = denim_shade(rng) if person.lower_garment == "jeans" else cloth_shade(person.lower_color, rng)
         if person.lower_garment == "dress":
             lower = upper
@@ -51,32 +67,40 @@ class Shades:
         return cls(skin, hair, upper, stripe, under, lower, shoes, bag, hat)
 
 
-def paint_person(canvas: Canvas, person: Person, pose: Pose, *, height: float, x: float, y: float) -> None:
-    """Paint somebody `height` painted pixels tall, whose crown is at row `y` in column `x`."""
-    build = Build.of(person.gender, tones(person)[1])
-    stage = Stage(canvas, Skeleton(build, pose), scale=height, x=x, y=y)
-    shades = Shades.of(person)
-    far, near = ("left", "right") if stage.body.nearer("right_shoulder", "left_shoulder") else ("right", "left")
-    sideways = abs(stage.faces(90)) > 0.5  # one arm is then hidden by the trunk, else both hang before it
+class Figure:
+    """A person in a pose on a canvas."""
 
-    paint_hair_behind(stage, person, shades.hair)
-    paint_bag(stage, person.bag, shades.bag, build, behind=True)
+    def __init__(self, canvas: Canvas, person: Person, pose: Pose, placement: Placement) -> None:
+        rng = Random(f"{person.look} body")
+        tone, stoutness = rng.betavariate(1.1, 1.7), rng.betavariate(2, 2.6)
+        self.canvas, self.person = canvas, person
+        self.body = Body(Build.of(person.gender, stoutness), pose, placement)
+        self.shades = Shades.of(person, tone)
+
+
+def paint_clothed_body(figure: Figure) -> None:
+    """Paint everything except the head."""
+    body = figure.body
+    right, left = (body.nearness(body.joints[f"{side}_shoulder"]) for side in ("right", "left"))
+    far, near = ("left", "right") if right > left else ("right", "left")
+    sideways = abs(body.facing(90)) > 0.5  # the trunk then hides one arm; otherwise both arms are in front of it
+
+    _paint_bag(figure, behind=True)
     if sideways:
-        _arm(stage, person, shades, far)
+        _paint_arm(figure, far)
     for side in (far, near):
-        _leg(stage, person, shades, side)
-    _lower(stage, person, shades)
-    _upper(stage, person, shades)
+        _paint_leg(figure, side)
+    _paint_lower_garment(figure)
+    _paint_upper_garment(figure)
     if not sideways:
-        _arm(stage, person, shades, far)
-    paint_bag(stage, person.bag, shades.bag, build, behind=False)
-    _arm(stage, person, shades, near)
-    paint_head(stage, person, skin=shades.skin, hair=shades.hair, hat=shades.hat)
+        _paint_arm(figure, far)
+    _paint_bag(figure, behind=False)
+    _paint_arm(figure, near)
 
 
-def sections(build: Build, hem: float, *, flare: float = 0.0) -> list[Section]:
-    """The trunk's sections from the neck to a hem; below the hips it widens by `flare`."""
-    usual = [
+def _trunk_sections(build: Build) -> list[Section]:
+    """Return the sections of the trunk from the neck to the hips."""
+    return [
         (0.152, 0.030, 0.034),
         (0.170, build.shoulder * 0.66, build.depth * 0.6),
         (0.192, build.shoulder * 0.96, build.depth * 0.8),
@@ -86,143 +110,181 @@ def sections(build: Build, hem: float, *, flare: float = 0.0) -> list[Section]:
         (0.465, build.hip * 0.98, build.depth * 0.95),
         (0.505, build.hip, build.depth),
     ]
-    return [*usual, (hem, build.hip + flare, build.depth + flare)] if hem > 0.505 else usual
 
 
-def _leg(stage: Stage, person: Person, shades: Shades, side: str) -> None:
-    build, limb = stage.body.build, stage.body.build.limb
-    hip, knee, ankle = (stage.joint(f"{side}_{name}") for name in ("hip", "knee", "ankle"))
-    garment = person.lower_garment
-    bare = garment in {"shorts", "skirt", "dress"}
-    thick = (0.052 * limb, 0.037 * limb, 0.026 * limb)
-    colour, part = (shades.skin, "skin") if bare else (shades.lower, "lower")
-    loose = (1.0, 1.0, 1.0) if bare else (1.08, 1.12, 1.35)
-    radii = [radius * more for radius, more in zip(thick, loose, strict=True)]
-    calf = knee + 0.38 * (ankle - knee)
-    _foot(stage, person, shades, side)
-    stage.canvas.paint(
-        stage.limb([hip, knee, calf, ankle], [radii[0], radii[1], radii[1] * (1.0 if bare else 0.98), radii[2]]),
-        colour,
-        part,
-        depth=0.035 * stage.scale,
-        folds=0.0 if bare else 0.1,
-    )
-    if person.shoes == "boots":
-        _boot(stage, shades, side)
-    if garment == "shorts":
-        end = knee - 0.12 * (knee - hip)
-        wide = build.limb * 0.056
-        stage.canvas.paint(
-            stage.limb([hip, end], [wide, wide * 0.92]), shades.lower, "lower", depth=0.035 * stage.scale, folds=0.1
-        )
+def _paint_leg(figure: Figure, side: str) -> None:
+    body, person, shades = figure.body, figure.person, figure.shades
+    thick = body.build.limb
+    hip, knee, ankle, heel, toe = (body.joints[f"{side}_{name}"] for name in ("hip", "knee", "ankle", "heel", "toe"))
 
-
-def _foot(stage: Stage, person: Person, shades: Shades, side: str) -> None:
-    ankle, heel, toe = (stage.joint(f"{side}_{name}") for name in ("ankle", "heel", "toe"))
-    up = stage.point(0, -0.012, 0) - stage.point(0, 0, 0)
-    sole = (228, 226, 220) if person.shoes == "sneakers" else tuple(0.55 * part for part in shades.shoes)
-    down = -0.5 * up
-    radii = (0.025, 0.027, 0.022)
+    up = np.array([0, -0.012, 0])
     middle = 0.55 * toe + 0.45 * heel
-    stage.canvas.paint(stage.limb([heel + down, middle + down, toe + down], radii), sole, "shoes", relief=0.2)
-    stage.canvas.paint(
-        stage.limb([ankle, heel + up * 0.5, middle + up, toe + up * 0.4], (0.027, *radii)),
-        shades.shoes,
-        "shoes",
-        depth=0.02 * stage.scale,
-        relief=0.5,
-    )
+    sole_color = (228, 226, 220) if person.shoes == "sneakers" else darken(shades.shoes, 0.55)
+    radii = (0.025, 0.027, 0.022)
+    sole = body.limb([heel - 0.5 * up, middle - 0.5 * up, toe - 0.5 * up], radii)
+    figure.canvas.paint(sole, sole_color, "shoes", Finish(relief=0.2))
+    shoe = body.limb([ankle, heel + up * 0.5, middle + up, toe + up * 0.4], (0.027, *radii))
+    figure.canvas.paint(shoe, shades.shoes, "shoes", Finish(0.02 * body.scale, relief=0.5))
+
+    calf = knee + 0.38 * (ankle - knee)
+    if person.lower_garment in {"shorts", "skirt", "dress"}:
+        leg = body.limb([hip, knee, calf, ankle], (0.052 * thick, 0.037 * thick, 0.037 * thick, 0.026 * thick))
+        figure.canvas.paint(leg, shades.skin, "skin", Finish(0.035 * body.scale))
+    else:
+        width = 0.037 * thick * 1.12
+        leg = body.limb([hip, knee, calf, ankle], (0.052 * thick * 1.08, width, width * 0.98, 0.026 * thick * 1.35))
+        figure.canvas.paint(leg, shades.lower, "lower", Finish(0.035 * body.scale, folds=0.1))
+    if person.shoes == "boots":
+        shaft = body.limb([ankle + 0.42 * (knee - ankle), ankle], (0.036, 0.031))
+        figure.canvas.paint(shaft, shades.shoes, "shoes", Finish(0.025 * body.scale))
+    if person.lower_garment == "shorts":
+        width = thick * 0.056
+        leg = body.limb([hip, knee - 0.12 * (knee - hip)], (width, width * 0.92))
+        figure.canvas.paint(leg, shades.lower, "lower", Finish(0.035 * body.scale, folds=0.1))
 
 
-def _boot(stage: Stage, shades: Shades, side: str) -> None:
-    knee, ankle = stage.joint(f"{side}_knee"), stage.joint(f"{side}_ankle")
-    top = ankle + 0.42 * (knee - ankle)
-    radii = (0.036, 0.031)
-    stage.canvas.paint(stage.limb([top, ankle], radii), shades.shoes, "shoes", depth=0.025 * stage.scale)
+def _paint_arm(figure: Figure, side: str) -> None:
+    body, person = figure.body, figure.person
+    thick, loose = body.build.limb, 0.6 * _LOOSE[person.upper_garment]
+    shoulder, elbow, wrist, hand = (body.joints[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist", "hand"))
+    arm = body.limb([shoulder, elbow, wrist, hand], (0.028 * thick, 0.024 * thick, 0.018 * thick, 0.019 * thick))
+    figure.canvas.paint(arm, figure.shades.skin, "skin", Finish(0.022 * body.scale, shadow=0.4))
+    upper = 0.030 * thick + loose
+    if person.sleeves == "long-sleeved":
+        sleeve = body.limb([shoulder, elbow, wrist], (upper, 0.027 * thick + loose, 0.023 * thick + loose))
+    elif person.sleeves == "short-sleeved":
+        sleeve = body.limb([shoulder, shoulder + 0.72 * (elbow - shoulder)], (upper, upper))
+    else:
+        return
+    figure.canvas.paint(sleeve, _upper_color(figure), "upper", Finish(0.022 * body.scale, folds=0.1, shadow=0.4))
 
 
-def _lower(stage: Stage, person: Person, shades: Shades) -> None:
-    build, garment = stage.body.build, person.lower_garment
-    whole = sections(build, 0.53)
-    waistband = [(0.43, build.waist * 1.04, build.depth * 0.9), *whole[6:]]
+def _upper_color(figure: Figure) -> Color | Stripes:
+    if figure.person.pattern == "striped":
+        return Stripes(figure.shades.upper, figure.shades.stripe, 0.05 * figure.body.scale)
+    return figure.shades.upper
+
+
+def _paint_lower_garment(figure: Figure) -> None:
+    """Paint the lower garment down to the hips, a skirt completely; a dress is painted as the upper garment."""
+    body, build, garment = figure.body, figure.body.build, figure.person.lower_garment
+    if garment == "dress":
+        return
+    sections = [(0.43, build.waist * 1.04, build.depth * 0.9), *_trunk_sections(build)[6:]]
     if garment == "skirt":
-        waistband = [*waistband[:-1], (0.56, build.hip + 0.012, build.depth + 0.01)]
-        waistband.append((0.69, build.hip + 0.03, build.depth + 0.035))
-    if garment != "dress":
-        depth = 0.05 * stage.scale
-        stage.canvas.paint(stage.trunk(waistband, looser=0.003), shades.lower, "lower", depth=depth, folds=0.1)
+        sections += [(0.56, build.hip + 0.012, build.depth + 0.01), (0.69, build.hip + 0.03, build.depth + 0.035)]
+    else:
+        sections.append((0.53, build.hip, build.depth))
+    worn = body.trunk(sections, loose=0.003)
+    figure.canvas.paint(worn, figure.shades.lower, "lower", Finish(0.05 * body.scale, folds=0.1))
 
 
-def _upper(stage: Stage, person: Person, shades: Shades) -> None:
-    build, garment, canvas = stage.body.build, person.upper_garment, stage.canvas
+def _paint_upper_garment(figure: Figure) -> None:
+    body, garment, shades = figure.body, figure.person.upper_garment, figure.shades
+    neck = [body.point(0, 0.11, 0.004), body.point(0, 0.175, -0.002)]
+    figure.canvas.paint(body.limb(neck, (0.027, 0.032)), shades.skin, "skin", Finish(0.02 * body.scale))
     flare = {"coat": 0.02, "dress": 0.045}.get(garment, 0.004)
-    # the neck, which the garment leaves free
-    neck = [stage.point(0, 0.11, 0.004), stage.point(0, 0.175, -0.002)]
-    canvas.paint(stage.limb(neck, (0.027, 0.032)), shades.skin, "skin", depth=0.02 * stage.scale)
-    stripes = (shades.stripe, 0.05 * stage.scale) if person.pattern == "striped" else None
-    worn = stage.trunk(sections(build, HEMS[garment], flare=flare), looser=LOOSE[garment])
-    canvas.paint(worn, shades.upper, "upper", depth=0.055 * stage.scale, folds=0.11, stripes=stripes, shadow=0.35)
-    _neckline(stage, person, shades)
-
-
-def _neckline(stage: Stage, person: Person, shades: Shades) -> None:
-    """What tells one garment from another: an open front, a collar, a hood, buttons, a belt."""
-    build, garment, canvas = stage.body.build, person.upper_garment, stage.canvas
-    loose = LOOSE[garment]
-    dark = tuple(0.62 * part for part in shades.upper)
-
-    def front(azimuth: float, y: float, more: float = 0.0) -> Vector:
-        return stage.surface(build.chest * 0.9 + loose + more, build.depth + loose + more, azimuth, y)
-
-    if stage.faces(0) > 0.25:
-        deep = {"tank top": 0.225, "dress": 0.22, "jacket": 0.25, "coat": 0.24, "shirt": 0.205}.get(garment, 0.185)
-        wide = {"tank top": 24, "dress": 24}.get(garment, 15)
-        notch = [stage.point(-0.028, 0.15, 0.02), stage.point(0.028, 0.15, 0.02), front(wide * 0.6, 0.172)]
-        notch += [front(0, deep), front(-wide * 0.6, 0.172)]
-        open_front = garment in {"jacket", "coat"}
-        colour, part = (shades.under, "under") if open_front else (shades.skin, "skin")
-        canvas.paint(stage.outline(notch), colour, part, relief=0.15, shadow=0.0, lies_on="upper")
-        if garment in {"jacket", "coat", "shirt"}:
-            seam = [front(1, y) for y in (deep, 0.35, HEMS[garment] - 0.02)]
-            canvas.paint(
-                stage.limb(seam, (0.004, 0.004, 0.004)), dark, "upper", relief=0.0, shadow=0.0, lies_on="upper"
-            )
-        if garment == "hoodie":
-            pocket = [front(azimuth, y) for azimuth, y in ((28, 0.4), (36, 0.48), (-36, 0.48), (-28, 0.4))]
-            canvas.paint(stage.outline(pocket), dark, "upper", relief=0.1, shadow=0.0, lies_on="upper")
+    sections = _trunk_sections(body.build)
+    if _HEMS[garment] > 0.505:
+        sections.append((_HEMS[garment], body.build.hip + flare, body.build.depth + flare))
+    worn = body.trunk(sections, loose=_LOOSE[garment])
+    figure.canvas.paint(worn, _upper_color(figure), "upper", Finish(0.055 * body.scale, folds=0.11, shadow=0.35))
+    if body.facing(0) > 0.25:
+        _paint_front(figure)
     if garment == "hoodie":
-        hood = stage.box(stage.point(0, 0.172, -0.03), (0.06, 0.026, 0.03))
-        canvas.paint(hood, tuple(0.86 * part for part in shades.upper), "upper", depth=0.03 * stage.scale)
+        hood = body.box(body.point(0, 0.172, -0.03), (0.06, 0.026, 0.03))
+        figure.canvas.paint(hood, darken(shades.upper, 0.86), "upper", Finish(0.03 * body.scale))
     if garment in {"shirt", "jacket", "coat"}:
-        collar = [
-            stage.surface(0.045, 0.05, azimuth, 0.158)
-            for azimuth in range(-180, 181, 30)
-            if stage.faces(azimuth) > -0.1
-        ]
-        canvas.paint(
-            stage.limb(collar, [0.012] * len(collar)),
-            tuple(0.82 * part for part in shades.upper),
-            "upper",
-            depth=0.01 * stage.scale,
-            shadow=0.2,
-        )
+        angles = [azimuth for azimuth in range(-180, 181, 30) if body.facing(azimuth) > -0.1]
+        collar = body.limb([body.surface(0.045, 0.05, azimuth, 0.158) for azimuth in angles], [0.012] * len(angles))
+        figure.canvas.paint(collar, darken(shades.upper, 0.82), "upper", Finish(0.01 * body.scale, shadow=0.2))
     if garment in {"dress", "coat"}:
-        belt = [(0.382, build.waist, build.depth * 0.88), (0.398, build.waist, build.depth * 0.88)]
-        canvas.paint(stage.trunk(belt, looser=loose), dark, "upper", relief=0.2, shadow=0.0, lies_on="upper")
+        waist, depth = body.build.waist, body.build.depth * 0.88
+        belt = body.trunk([(0.382, waist, depth), (0.398, waist, depth)], loose=_LOOSE[garment])
+        figure.canvas.paint(belt, darken(shades.upper, 0.62), "upper", Finish(relief=0.2, shadow=0.0), only_on="upper")
 
 
-def _arm(stage: Stage, person: Person, shades: Shades, side: str) -> None:
-    canvas, limb = stage.canvas, stage.body.build.limb
-    shoulder, elbow, wrist, hand = (stage.joint(f"{side}_{name}") for name in ("shoulder", "elbow", "wrist", "hand"))
-    depth = 0.022 * stage.scale
-    skin = stage.limb([shoulder, elbow, wrist, hand], (0.028 * limb, 0.024 * limb, 0.018 * limb, 0.019 * limb))
-    canvas.paint(skin, shades.skin, "skin", depth=depth, shadow=0.4)
-    loose = 0.6 * LOOSE[person.upper_garment]
-    radii = (0.030 * limb + loose, 0.027 * limb + loose, 0.023 * limb + loose)
-    stripes = (shades.stripe, 0.05 * stage.scale) if person.pattern == "striped" else None
-    sleeve = {
-        "long-sleeved": ([shoulder, elbow, wrist], radii),
-        "short-sleeved": ([shoulder, shoulder + 0.72 * (elbow - shoulder)], (radii[0], radii[0])),
-    }.get(person.sleeves)
-    if sleeve is not None:
-        canvas.paint(stage.limb(*sleeve), shades.upper, "upper", depth=depth, folds=0.1, stripes=stripes, shadow=0.4)
+def _paint_front(figure: Figure) -> None:
+    """Paint the neckline, the seam of an open front, and the pocket of a hoodie."""
+    body, garment, shades = figure.body, figure.person.upper_garment, figure.shades
+    loose = _LOOSE[garment]
+
+    def front(azimuth: float, y: float) -> Vector:
+        return body.surface(body.build.chest * 0.9 + loose, body.build.depth + loose, azimuth, y)
+
+    end = _NECKLINES.get(garment, 0.185)
+    width = (24 if garment in {"tank top", "dress"} else 15) * 0.6
+    neckline = [body.point(-0.028, 0.15, 0.02), body.point(0.028, 0.15, 0.02), front(width, 0.172)]
+    neckline += [front(0, end), front(-width, 0.172)]
+    color, part = (shades.under, "under") if garment in {"jacket", "coat"} else (shades.skin, "skin")
+    figure.canvas.paint(body.polygon(neckline), color, part, Finish(relief=0.15, shadow=0.0), only_on="upper")
+    dark = darken(shades.upper, 0.62)
+    if garment in {"jacket", "coat", "shirt"}:
+        seam = body.limb([front(1, y) for y in (end, 0.35, _HEMS[garment] - 0.02)], (0.004, 0.004, 0.004))
+        figure.canvas.paint(seam, dark, "upper", FLAT, only_on="upper")
+    if garment == "hoodie":
+        pocket = [front(azimuth, y) for azimuth, y in ((28, 0.4), (36, 0.48), (-36, 0.48), (-28, 0.4))]
+        figure.canvas.paint(body.polygon(pocket), dark, "upper", Finish(relief=0.1, shadow=0.0), only_on="upper")
+
+
+def _paint_bag(figure: Figure, *, behind: bool) -> None:
+    """Paint the parts of the bag that are behind the trunk, or those in front of it."""
+    body, bag = figure.body, figure.person.bag
+    if bag == "backpack":
+        if behind == (body.facing(180) <= 0.1):
+            _paint_backpack(figure)
+        if not behind:
+            for side in (-1, 1):
+                strap = [(side * 28, 0.172), (side * 30, 0.2), (side * 33, 0.24), (side * 42, 0.29), (side * 68, 0.335)]
+                _paint_strap(figure, strap, body.build.shoulder * 0.82, radius=0.013)
+    elif bag == "handbag" and behind == (body.nearness(body.joints["right_hand"]) < -0.03):
+        _paint_handbag(figure)
+    elif bag == "shoulder bag":
+        if not behind:  # the strap from the left shoulder across chest and back to the right hip
+            strap = [(38, 0.172), (20, 0.235), (0, 0.3), (-28, 0.37), (-60, 0.435)]
+            for path in (strap, [(180 - azimuth, y) for azimuth, y in strap]):
+                _paint_strap(figure, path, body.build.chest + 0.012, radius=0.0085)
+        if behind == (body.facing(-75) < -0.15):
+            _paint_shoulder_bag(figure)
+
+
+def _paint_backpack(figure: Figure) -> None:
+    body, color = figure.body, figure.shades.bag
+    back, dark = -body.build.depth, darken(color, 0.75)
+    pack = body.box(body.point(0, 0.305, back - 0.04), (0.068, 0.095, 0.036))
+    figure.canvas.paint(pack, color, "bag", Finish(0.04 * body.scale, folds=0.06, shadow=0.4))
+    if body.facing(180) > 0.3:
+        pocket = body.box(body.point(0, 0.348, back - 0.08), (0.048, 0.034, 0.012))
+        figure.canvas.paint(pocket, dark, "bag", Finish(0.02 * body.scale, shadow=0.2))
+        flap = body.limb([body.point(x, 0.262, back - 0.078) for x in (-0.058, 0.058)], (0.005, 0.005))
+        figure.canvas.paint(flap, dark, "bag", FLAT)
+
+
+def _paint_strap(figure: Figure, path: Sequence[tuple[float, float]], half_width: float, radius: float) -> None:
+    """Paint the visible part of a strap on the trunk through points (azimuth, y)."""
+    body = figure.body
+    depth = body.build.depth + (0.016 if figure.person.bag == "backpack" else 0.014)
+    points = [body.surface(half_width, depth, azimuth, y) for azimuth, y in path if body.facing(azimuth) > 0.05]
+    if len(points) > 1:
+        finish = Finish(depth=5, shadow=0.35) if figure.person.bag == "backpack" else Finish(depth=4)
+        figure.canvas.paint(body.limb(points, [radius] * len(points)), figure.shades.bag, "strap", finish)
+
+
+def _paint_handbag(figure: Figure) -> None:
+    body, color, hand = figure.body, figure.shades.bag, figure.body.joints["right_hand"]
+    center = hand + [0, 0.105, 0]
+    for z in (-0.035, 0.035):
+        handle = body.limb([hand, center + [0, -0.045, z]], (0.005, 0.005))
+        figure.canvas.paint(handle, darken(color, 0.7), "strap", Finish(relief=0, shadow=0.1))
+    figure.canvas.paint(body.box(center, (0.022, 0.05, 0.07)), color, "bag", Finish(0.03 * body.scale))
+    clasp = body.ellipse(body.project(center + [-0.022, -0.03, 0]), 0.008, 0.006)
+    figure.canvas.paint(clasp, (206, 178, 96), "bag", Finish(relief=0.2, shadow=0))
+
+
+def _paint_shoulder_bag(figure: Figure) -> None:
+    body, color = figure.body, figure.shades.bag
+    center = body.surface(body.build.hip + 0.035, body.build.depth + 0.02, -80, 0.485)
+    bag = body.box(center, (0.024, 0.052, 0.075))
+    figure.canvas.paint(bag, color, "bag", Finish(0.03 * body.scale, folds=0.05, shadow=0.35))
+    flap = body.box(center + [-0.012, -0.02, 0], (0.02, 0.026, 0.076))
+    figure.canvas.paint(flap, darken(color, 0.75), "bag", Finish(0.02 * body.scale, shadow=0.1))
