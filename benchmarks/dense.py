@@ -1,4 +1,4 @@
-"""The k-reciprocal clustering as it is published: N x N matrices, and Python loops over points."""
+"""The k-reciprocal clustering of the published code: N x N matrices, and Python loops over points."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Dense = NDArray[Any]
 def dense_steps(
     features: NDArray, *, k1: int, k2: int, eps: float | None, min_samples: int, half: bool
 ) -> Iterator[tuple[str, NDArray | float]]:
-    """The steps one after the other, each with what it computed; the last is the labels.
+    """Yield the name and the result of each step; the last result is the labels.
 
     Args:
         features, k1, k2, min_samples: as in `assign_pseudo_labels`.
         eps: radius; None for the published rule.
-        half: float16 throughout, as published, whose rounding moves neighbours; else float32.
+        half: float16 throughout (as published), which moves neighbors by rounding; else float32.
     """
     distance = _squared_distances(features.astype(np.float32)).astype(np.float16 if half else np.float32)
     distance = np.transpose(distance / distance.max(axis=0))
     ranks = np.argsort(distance).astype(np.int32)
-    yield "neighbours", ranks
+    yield "neighbors", ranks
     weights = _soft_memberships(distance, ranks, k1)
     yield "reciprocal", weights
     if k2 > 1:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +22,14 @@ from sklearn.neighbors import NearestNeighbors
 from benchmarks.dense import dense_steps
 from benchmarks.identities import draw_identities
 from clustering import jaccard, pseudo_labels
-from clustering.neighbours import find_neighbours
 from clustering.pseudo_labels import assign_pseudo_labels
+from clustering.search.neighbors import find_neighbors
 
 K1, K2, MIN_SAMPLES = 20, 6, 4
 STEPS: dict[str, tuple[ModuleType, str]] = {
-    "neighbours": (jaccard, "find_neighbours"),
-    "reciprocal": (jaccard, "reciprocal_neighbourhoods"),
-    "expansion": (jaccard, "averaged"),
+    "neighbors": (jaccard, "find_neighbors"),
+    "reciprocal": (jaccard, "reciprocal_neighborhoods"),
+    "expansion": (jaccard, "query_expansion"),
     "overlap": (jaccard, "pairwise_jaccard"),
     "eps": (pseudo_labels, "automatic_eps"),
     "DBSCAN": (pseudo_labels, "cluster_precomputed"),
@@ -86,7 +87,7 @@ def dense(features: NDArray, eps: float | None, clock: Clock, *, half: bool = Fa
 def scikit_learn(features: NDArray, eps: float | None, clock: Clock) -> NDArray:
     """Its brute-force search, and its DBSCAN over our sparse distances."""
     search = NearestNeighbors(n_neighbors=K1 + 1, algorithm="brute").fit(features)
-    clock.timed("neighbours", search.kneighbors)
+    clock.timed("neighbors", search.kneighbors)
     pairs: sparse.csr_matrix | None = None
 
     def caught(distance: sparse.csr_matrix, **_: Any) -> NDArray:
@@ -94,8 +95,8 @@ def scikit_learn(features: NDArray, eps: float | None, clock: Clock) -> NDArray:
         pairs = distance
         return np.zeros(len(features), np.int64)
 
-    pseudo_labels.cluster_precomputed = caught
-    radius = assign_pseudo_labels(features, k1=K1, k2=K2, eps=eps or "auto", min_samples=MIN_SAMPLES).eps
+    with patch.object(pseudo_labels, "cluster_precomputed", caught):
+        radius = assign_pseudo_labels(features, k1=K1, k2=K2, eps=eps or "auto", min_samples=MIN_SAMPLES).eps
     assert pairs is not None
     both = jaccard.symmetric(pairs, np.inf)
     dbscan = DBSCAN(eps=radius, min_samples=MIN_SAMPLES, metric="precomputed")
@@ -103,8 +104,8 @@ def scikit_learn(features: NDArray, eps: float | None, clock: Clock) -> NDArray:
 
 
 def recall(features: NDArray, eps: float | None, clock: Clock) -> NDArray:
-    """Of the true neighbours of 1,000 points, how many the inverted file finds."""
-    found = clock.timed("neighbours", find_neighbours, features, K1 + 1, method="ivf").nearest
+    """Of the true neighbors of 1,000 points, how many the inverted file finds."""
+    found = clock.timed("neighbors", find_neighbors, features, K1 + 1, method="ivf").nearest
     sample = np.random.default_rng(0).choice(len(features), min(len(features), 1000), replace=False)
     norms = np.einsum("nd,nd->n", features, features)
     shares = []

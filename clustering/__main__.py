@@ -5,91 +5,108 @@ python -m clustering features.npy --eps 0.5 --out labels.npy
 
 from __future__ import annotations
 
-import utils.interrupts  # noqa: F401 - before what takes long to load
+import utils.interrupts  # noqa: F401 - handles Ctrl-C while the slow imports run
 
 # isort: split
 import argparse
+import pickle
 import re
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from clustering.feature_files import read_features, read_ids
-from clustering.quality import label_quality
-from clustering.together import assign_together
-from utils import distributed
-from utils.device import pick_device
 from utils.errors import UserError, run_script
-from utils.files import atomic_write, write_text
+from utils.files import atomic_write
+
+if TYPE_CHECKING:  # torch, and all that uses it, is imported where it is needed, so that --help is quick
+    import torch
+
+_TORCH_SUFFIXES = (".pt", ".pth")
+_SUFFIXES = (".npy", ".npz", *_TORCH_SUFFIXES)
+_FEATURE_NAMES = ("features", "feats", "embeddings")
+_ID_NAMES = ("ids", "pids", "person_ids", "labels")
+_UNNAMED = "arr_0"  # what np.savez calls an array without a name
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    given = parser().parse_args(argv)
-    if given.out and given.out.suffix not in (".npy", ".txt"):
-        raise UserError(f"--out {given.out}: labels are written as .npy or .txt")
-    features = read_features(given.features)
-    ids = read_ids(given.ids) if given.ids else None
+    arguments = build_parser().parse_args(argv)
+    if arguments.out and arguments.out.suffix not in (".npy", ".txt"):
+        raise UserError(f"--out {arguments.out}: labels are written as .npy or .txt")
+    features = read_features(arguments.features)
+    ids = read_ids(arguments.ids) if arguments.ids else None
     if ids is not None and len(ids) != len(features):
-        raise UserError(f"{given.ids} has {len(ids)} ids, {given.features} has {len(features)} rows: they must agree")
-    start = time.monotonic()
-    device = device_of(given.device)
-    with distributed.process_group(device):
-        found = assign_together(
-            features,
-            k1=given.k1,
-            k2=given.k2,
-            eps=radius(given.eps),
-            min_samples=given.min_samples,
-            metric=given.metric,
-            knn=given.knn,
-            device=device,
+        raise UserError(
+            f"{arguments.ids} has {len(ids)} ids, but {arguments.features} has {len(features)} rows: they must agree"
         )
+    from clustering.options import ClusterOptions
+    from clustering.pseudo_labels import cluster_features
+    from clustering.quality import label_quality
+    from utils import distributed
+    from utils.options import build
+
+    names = ("k1", "k2", "min_samples", "metric", "knn")
+    values = {name: getattr(arguments, name) for name in names} | {"eps": parse_eps(arguments.eps)}
+    options = build(ClusterOptions, values | {"source_weight": 0.0}, prefix="--")
+    start = time.monotonic()
+    device = parse_device(arguments.device)
+    with distributed.process_group(device):
+        found = cluster_features(features, options, device=device)
         if not distributed.is_main_process():
             return
     seconds = time.monotonic() - start
+    # The report is the result of this command, so it is printed rather than logged.
     print(f"{len(features)} x {features.shape[1]} {features.dtype} features, eps {found.eps:.4f}, {seconds:.1f} s")
     for name, value in label_quality(found.labels, ids, silhouette=found.silhouette).items():
         print(f"{name:12} {value:.4f}" if isinstance(value, float) else f"{name:12} {value}")
-    if given.out:
-        write_labels(given.out, found.labels)
-        print(f"written: {given.out}")
+    if arguments.out:
+        write_labels(arguments.out, found.labels)
+        print(f"written: {arguments.out}")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The arguments of the command line."""
-    made = argparse.ArgumentParser(
+def build_parser() -> argparse.ArgumentParser:
+    """Define the arguments of the command line."""
+    parser = argparse.ArgumentParser(
         prog="python -m clustering", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("features", type=Path, help="a matrix [N, D]: .npy, .npz, or .pt (tensors and numbers alone)")
-    made.add_argument("--k1", type=int, default=20, help="neighbours that may be reciprocal (default: %(default)s)")
-    made.add_argument("--k2", type=int, default=6, help="neighbourhoods averaged (default: %(default)s)")
-    made.add_argument(
-        "--eps", default="silhouette", help="radius: a number, auto (as published) or clearest (default: %(default)s)"
+    add = parser.add_argument
+    add("features", type=Path, help="a matrix [N, D]: .npy, .npz, or .pt (only tensors and numbers)")
+    add("--k1", type=int, default=20, help="neighbors that may be reciprocal (default: %(default)s)")
+    add("--k2", type=int, default=6, help="neighborhoods averaged (default: %(default)s)")
+    add(
+        "--eps",
+        default="silhouette",
+        help="radius: a number, auto (as published), or silhouette for the highest one (default: %(default)s)",
     )
-    made.add_argument("--min-samples", type=int, default=4, help="points of a core's ball (default: %(default)s)")
-    made.add_argument("--metric", default="precomputed", help="precomputed or rows (default: %(default)s)")
-    made.add_argument("--knn", default="exact", help="exact, or ivf from 200,000 rows on (default: %(default)s)")
-    made.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    made.add_argument("--ids", type=Path, help="who is on each image, a file as above: the labels are judged by them")
-    made.add_argument("--out", type=Path, help="where to write the labels: .npy, or .txt with one a line; -1 is noise")
-    return made
+    add("--min-samples", type=int, default=4, help="points within eps that make a core point (default: %(default)s)")
+    add("--metric", default="precomputed", help="precomputed or rows (default: %(default)s)")
+    add("--knn", default="exact", help="exact, or ivf from 200,000 rows on (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add("--ids", type=Path, help="person ids of the rows, a file as above, to report the quality of the labels")
+    add("--out", type=Path, help="file for the labels: .npy, or .txt with one per line; -1 is noise")
+    return parser
 
 
-def radius(text: str) -> Any:
-    """A number, or the name of a rule."""
+def parse_eps(text: str) -> float | str:
+    """Return a number, or the name of a rule."""
     try:
         return float(text)
     except ValueError:
-        return text
+        return "silhouette" if text == "clearest" else text  # its name in version 0.1
 
 
-def device_of(name: str) -> torch.device:
-    """The device of that name, where it is there."""
+def parse_device(name: str) -> torch.device:
+    """Return the device of this name.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    from utils.device import pick_device
+
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise UserError(f"--device {name}: it should be auto, cpu, cuda or cuda:N")
     try:
@@ -98,13 +115,75 @@ def device_of(name: str) -> torch.device:
         raise UserError(str(error).replace("run.device=", "--device ")) from None
 
 
+def read_features(path: Path) -> NDArray[Any]:
+    """Read the features [N, D] of a file: its only array, or the one called features, feats or embeddings.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds no such array.
+    """
+    return _read_array(path, _FEATURE_NAMES)
+
+
+def read_ids(path: Path) -> NDArray[np.int64]:
+    """Read the person ids [N] of a file, numbered from 0: its only array, or the one called as in `_ID_NAMES`.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds no such array of integers or names.
+    """
+    ids = _read_array(path, _ID_NAMES)
+    if ids.ndim != 1 or ids.dtype.kind not in "iuUS":
+        raise UserError(f"{path}: ids must be a list of whole numbers or names, not {ids.dtype} of shape {ids.shape}")
+    return np.unique(ids, return_inverse=True)[1].astype(np.int64)
+
+
+def _read_array(path: Path, names: Sequence[str]) -> NDArray[Any]:
+    if path.suffix not in _SUFFIXES:
+        raise UserError(f"{path}: give a file of numpy or torch ({', '.join(_SUFFIXES)})")
+    try:
+        content = _load(path, names)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"cannot read {path}: {reason[:120]}") from None
+    if not isinstance(content, np.ndarray):
+        raise UserError(f"{path} holds {type(content).__name__}, not an array")
+    return content
+
+
+def _load(path: Path, names: Sequence[str]) -> Any:
+    """Load the array of a file, or the one of its arrays that has one of the names; nothing is unpickled."""
+    if path.suffix in _TORCH_SUFFIXES:
+        import torch
+
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(content, dict):
+            content = content[_choose(path, list(content), names)]
+        if isinstance(content, torch.Tensor):
+            content = content.detach().cpu()
+            content = (content.float() if content.dtype == torch.bfloat16 else content).numpy()
+        return content
+    content = np.load(path, allow_pickle=False)
+    return content if path.suffix == ".npy" else content[_choose(path, content.files, names)]
+
+
+def _choose(path: Path, found: list[str], names: Sequence[str]) -> str:
+    """Return the first of the names that a file has, or its only one."""
+    for name in (*names, _UNNAMED):
+        if name in found:
+            return name
+    if len(found) != 1:
+        raise UserError(f"{path} has no array called {', '.join(names)}")
+    return found[0]
+
+
 def write_labels(path: Path, labels: NDArray[np.int64]) -> None:
-    """Write labels [N], whole or not at all."""
-    if path.suffix == ".txt":
-        write_text(path, "".join(f"{label}\n" for label in labels))
-        return
-    with atomic_write(path) as aside, aside.open("wb") as file:
-        np.save(file, labels)
+    """Write labels [N] atomically."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        if path.suffix == ".txt":
+            np.savetxt(file, labels, fmt="%d")
+        else:
+            np.save(file, labels)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Options of the pseudo-labels (section `cluster` of a config)."""
+"""Options of the clustering."""
 
 from __future__ import annotations
 
@@ -6,22 +6,34 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from data.records import DataName
+from utils.errors import UserError
 from utils.options import PositiveFloat, PositiveInt, options
 
 
 @options
 class ClusterOptions:
-    """How features become pseudo-labels; `configs/base.yaml` explains each key."""
+    """How features become pseudo-labels.
+
+    Attributes:
+        k1: neighbors that may be reciprocal.
+        k2: neighbors, the point itself included, whose neighborhoods are averaged.
+        eps: radius of DBSCAN; "auto" is the mean of the smallest 1 % of all distances (as published), "silhouette" the
+            one of 0.2, 0.25, ... 0.8 with the highest silhouette.
+        min_samples: points within eps, itself included, that make a point a core point.
+        metric: "precomputed" compares eps with Jaccard distances; "rows" with the Euclidean distance between two rows
+            of the distance matrix (as published).
+        knn: how neighbors are searched: "exact", or "ivf", which is approximate from 200,000 points on.
+        source_weight: weight of the source term; without source features it has no effect.
+    """
 
     k1: PositiveInt
     k2: PositiveInt
     eps: PositiveFloat | Literal["auto", "silhouette"]
-    freeze_eps: bool
     min_samples: PositiveInt
     metric: Literal["precomputed", "rows"]
     knn: Literal["exact", "ivf"]
-    degenerate: Literal["stop", "adjust"]
-    source_name: DataName | None
-    source_root: str | None
     source_weight: Annotated[float, Field(ge=0, lt=1)]
+
+    def __post_init__(self) -> None:
+        if self.eps == "silhouette" and self.metric == "rows":
+            raise UserError("eps=silhouette is a Jaccard distance: it needs metric=precomputed")

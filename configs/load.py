@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
-from pydantic import ValidationError
 
 from configs.schema import SECTIONS, TEXT_KEYS, Config
 from utils.errors import UserError
 from utils.files import write_text
 from utils.logs import log
+from utils.options import build
 
 FOLDER = Path(__file__).parent
 
@@ -71,28 +71,7 @@ def check_config(tree: Tree) -> Config:
     Raises:
         UserError: one line for the first key that is wrong.
     """
-    return Config(**{section: _check_section(section, group, tree[section]) for section, group in SECTIONS.items()})
-
-
-def _check_section(section: str, group: type, values: Tree) -> Any:
-    try:
-        return group(**values)
-    except ValidationError as error:
-        key = error.errors()[0]["loc"][0]
-        expected = dict.fromkeys(_expected(item["msg"]) for item in error.errors() if item["loc"][0] == key)
-        raise UserError(
-            f"{section}.{key}={values.get(str(key))!r} is not possible: it should be {' or '.join(expected)}"
-        ) from None
-
-
-def _expected(message: str) -> str:
-    """Turn pydantic's "Input should be a valid integer" into "integer"."""
-    message = message.removeprefix("List should ").replace(" after validation", "")
-    message = message.removeprefix("String should ").replace(
-        "match pattern '^(auto|cpu|cuda(:\\d+)?)$'", "auto, cpu, cuda or cuda:N"
-    )
-    message = message.removeprefix("Input should be ").removeprefix("a valid ")
-    return message[0].lower() + message[1:]
+    return Config(**{section: build(group, tree[section], prefix=f"{section}.") for section, group in SECTIONS.items()})
 
 
 def config_text(config: Config) -> str:

@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args, get_type_hints
 
 from captioning.options import CaptionerOptions
-from clustering.options import ClusterOptions
 from data.records import DataName
 from models.options import ModelOptions
 from retrieval.options import EvaluationOptions
-from training.options import RunOptions, TrainingOptions
+from training.options import PseudoLabelOptions, RunOptions, TrainingOptions
 from utils.options import options
 
 
@@ -40,7 +39,7 @@ class Config:
     captions: CaptionsOptions
     captioner: CaptionerOptions
     model: ModelOptions
-    cluster: ClusterOptions
+    cluster: PseudoLabelOptions
     train: TrainingOptions
     eval: EvaluationOptions
     run: RunOptions

@@ -7,12 +7,13 @@ import torch
 from utils import distributed
 from utils.errors import UserError, run_script
 from utils.interrupts import exit_cleanly_on_sigterm
+from utils.logs import log
 
 
 def main() -> None:
-    """Say something, as each would, and fail where the first process does."""
+    """Log a message on every rank, and fail on rank 0."""
     with exit_cleanly_on_sigterm(), distributed.process_group(torch.device("cpu")):
-        print("said by the first alone")
+        log.info("printed by rank 0 only")
         distributed.run_on_main(_fail)
 
 

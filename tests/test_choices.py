@@ -13,12 +13,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import train
 from clustering.pseudo_labels import PseudoLabels
+from configs.load import load_config
 from data.records import ImageRecord, hold_out
 from data.transforms import MappedImages, cached_opener
 from retrieval.seeds import main as seeds
 from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events
-from training import labelling
+from training import pseudo_labels
+from training.options import PseudoLabelOptions
 from training.run_folder import RunFolder
 from utils.device import explain_out_of_memory
 from utils.errors import UserError
@@ -74,23 +76,28 @@ def test_a_run_is_chosen_on_who_is_held_out(small: Small, tmp_path: Path) -> Non
 def test_labels_that_teach_nothing_are_refused_or_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: int, direction: int
 ) -> None:
-    """All noise: wider; all one: narrower; told each time, and saved when there are two clusters."""
-    asked: list[float] = []
+    """All noise: wider; all one: narrower; reported each time, and saved when there are two clusters."""
+    tried: list[float] = []
 
-    def clustered(features: object, *, eps: float, **_: object) -> PseudoLabels:
-        asked.append(eps)
-        return PseudoLabels(np.arange(6) // 3 if len(asked) > 3 else np.full(6, found - 1), eps)
+    def clustered(features: object, options: PseudoLabelOptions, **_: object) -> PseudoLabels:
+        assert isinstance(options.eps, float)
+        tried.append(options.eps)
+        return PseudoLabels(np.arange(6) // 3 if len(tried) > 3 else np.full(6, found - 1), options.eps)
 
-    monkeypatch.setattr(labelling, "assign_together", clustered)
+    monkeypatch.setattr(pseudo_labels, "cluster_features", clustered)
+    stop, adjust = (
+        load_config(Path("configs/demo.yaml"), ["cluster.eps=0.5", f"cluster.degenerate={action}"]).cluster
+        for action in ("stop", "adjust")
+    )
     run = RunFolder(tmp_path, {})
     names, features = list("abcdef"), lambda: (np.zeros((6, 2)), None)
     with pytest.raises(UserError, match=r"round 0: .* at eps=0\.5000: set a (larger|smaller) cluster\.eps"):
-        labelling.labels_of_round(run, 0, features, names=names, degenerate="stop", eps=0.5)
+        pseudo_labels.load_or_compute_labels(run, 0, features, stop, names=names)
     assert run.load_labels(0) is None
-    asked.clear()
-    labels = labelling.labels_of_round(run, 0, features, names=names, degenerate="adjust", eps=0.5)
+    tried.clear()
+    labels = pseudo_labels.load_or_compute_labels(run, 0, features, adjust, names=names)
     assert labels.clusters == 2
-    assert asked == pytest.approx([0.5 * 1.1 ** (direction * step) for step in range(4)])
+    assert tried == pytest.approx([0.5 * 1.1 ** (direction * step) for step in range(4)])
     stored = run.load_labels(0)
     assert stored is not None
     assert np.array_equal(stored[0], labels.labels)

@@ -11,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import silhouette_samples
 
-from clustering.__main__ import main
-from clustering.feature_files import read_features, read_ids
+from clustering.__main__ import main, read_features, read_ids
+from clustering.eps import RADII, silhouette_eps
 from clustering.jaccard import upper_jaccard
 from clustering.pseudo_labels import assign_pseudo_labels
 from clustering.quality import label_quality, silhouette
-from clustering.radius import RADII, silhouette_eps
 from tests.test_jaccard import blobs, dense_jaccard
 from utils.errors import UserError
 
@@ -43,10 +42,10 @@ def test_any_feature_file_is_clustered(ending: str, tmp_path: Path, capsys: pyte
     out = tmp_path / "labels.npy"
     main([str(source), "--k1", "8", "--eps", "0.5", "--ids", str(ids), "--out", str(out)])
     assert np.array_equal(np.load(out), assign_pseudo_labels(FEATURES, k1=8, eps=0.5).labels)
-    said = capsys.readouterr().out
-    assert "120 x 6 float32 features, eps 0.5000" in said
+    output = capsys.readouterr().out
+    assert "120 x 6 float32 features, eps 0.5000" in output
     for name in ("clusters", "noise", "silhouette", "ari", "nmi", "precision", "recall", "purity"):
-        assert f"\n{name} " in said
+        assert f"\n{name} " in output
 
 
 def test_labels_can_be_text_and_no_other_file_is_left(tmp_path: Path) -> None:
@@ -92,17 +91,18 @@ def test_a_wrong_file_is_one_line(name: str, content: object, message: str, tmp_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--eps", "-1"], "eps must be positive"),
-        (["--eps", "large"], "not large"),
-        (["--metric", "cosine"], "metric must be"),
+        (["--eps", "-1"], r"--eps=-1\.0 .*greater than 0"),
+        (["--eps", "large"], "--eps='large' .*'auto' or 'silhouette'"),
+        (["--metric", "cosine"], "--metric='cosine' .*'precomputed' or 'rows'"),
+        (["--min-samples", "0"], "--min_samples=0"),
         (["--device", "tpu"], "--device tpu: it should be"),
         (["--device", "cuda:99"], "--device cuda:99: there is no such GPU"),
         (["--out", "labels.csv"], "written as .npy or .txt"),
-        (["--ids", "IDS"], "119 ids, .* 120 rows"),
+        (["--ids", "IDS"], "119 ids, .*120 rows"),
     ],
 )
 def test_a_wrong_option_is_one_line(options: list[str], message: str, tmp_path: Path) -> None:
-    """Before any work, where it can be told."""
+    """It names the option or the file, before any clustering."""
     ids = written(tmp_path / "ids.npy", PEOPLE[:119])
     source = written(tmp_path / "f.npy", FEATURES)
     with pytest.raises(UserError, match=message):
@@ -146,7 +146,7 @@ def test_agreement_with_the_round_before() -> None:
     assert "ari_before" not in label_quality(labels)
 
 
-def test_the_clearest_radius_has_the_highest_silhouette_over_all_distances() -> None:
+def test_the_chosen_radius_has_the_highest_silhouette_over_all_distances() -> None:
     """By scikit-learn over the dense matrix, noise and single images as 0."""
     features = blobs(90, 9, 4, 0.4)
     dense = dense_jaccard(features, 8, 3)
@@ -162,7 +162,7 @@ def test_the_clearest_radius_has_the_highest_silhouette_over_all_distances() -> 
     assert len(set(scores)) > 3
 
 
-def test_the_clearest_radius_of_next_to_nothing() -> None:
+def test_a_radius_is_chosen_for_no_point_and_for_one() -> None:
     """No point and one point have no clusters to choose by."""
 
     def noise(count: int, eps: float) -> NDArray[np.int64]:

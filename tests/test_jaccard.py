@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial.distance import cdist
 
-from clustering.jaccard import jaccard_distance
-from clustering.neighbours import nearest_neighbours
-from clustering.source import source_offsets
+from clustering.jaccard import jaccard_distance, source_offsets
+from clustering.search.neighbors import find_neighbors
 from tests.fixtures import arrays
 from utils.errors import UserError
 
@@ -25,7 +24,7 @@ def blobs(count: int, people: int, seed: int, spread: float = 0.6) -> Dense:
 
 
 def dense_jaccard(features: Dense, k1: int, k2: int) -> Dense:
-    """The method's definition, one point after the other: neighbours, expansion, weights, query expansion, overlap."""
+    """The method's definition, one point after the other: neighbors, expansion, weights, query expansion, overlap."""
     squared = cdist(features, features, "sqeuclidean")
     count = len(features)
     order = np.argsort(squared - np.eye(count), axis=1, kind="stable").tolist()  # itself first
@@ -107,7 +106,7 @@ def test_distance_is_symmetric_with_a_stored_zero_diagonal() -> None:
 def test_duplicates_are_at_a_stored_zero() -> None:
     """Two photographs with one feature are zero apart, and that zero is an entry, not an absence."""
     five = blobs(5, 1, 0)
-    features = np.concatenate([five, five, five + 100, five + 100])  # neighbourhoods of 10, which k1 = 9 holds whole
+    features = np.concatenate([five, five, five + 100, five + 100])  # neighborhoods of 10, which k1 = 9 holds whole
     distance = jaccard_distance(features, k1=9, k2=1)
     for point, twin in ((0, 5), (4, 9), (12, 17)):
         row = slice(distance.indptr[point], distance.indptr[point + 1])
@@ -115,7 +114,7 @@ def test_duplicates_are_at_a_stored_zero() -> None:
         assert distance[point, twin] < 1e-12
 
 
-def test_nothing_is_stored_for_pairs_without_a_common_neighbour() -> None:
+def test_nothing_is_stored_for_pairs_without_a_common_neighbor() -> None:
     """Two far groups share nothing: the matrix holds two blocks only."""
     features = np.concatenate([blobs(20, 1, 0), blobs(20, 1, 1) + 100])
     distance = jaccard_distance(features, k1=6, k2=3).toarray()
@@ -129,9 +128,9 @@ def test_half_precision_features_are_ranked_in_double_precision() -> None:
     assert np.abs(filled(jaccard_distance(features)) - dense_jaccard(features.astype(float), 20, 6)).max() < 1e-9
 
 
-def test_neighbours_begin_with_the_point_itself_even_among_duplicates() -> None:
-    """Fifty equal points: each comes first among its own neighbours, the rest in order of index."""
-    nearest = nearest_neighbours(np.ones((50, 4)), 5)
+def test_neighbors_begin_with_the_point_itself_even_among_duplicates() -> None:
+    """Fifty equal points: each comes first among its own neighbors, the rest in order of index."""
+    nearest = find_neighbors(np.ones((50, 4)), 5).nearest
     assert nearest[:, 0].tolist() == list(range(50))
     assert all(len(set(row)) == 5 for row in nearest.tolist())
 
@@ -166,7 +165,7 @@ def test_a_handful_of_points_is_no_error(count: int) -> None:
         (np.ones(4), {}, r"must be a matrix \[N, D\] of floats"),
         (np.ones((4, 2), int), {}, r"must be a matrix \[N, D\] of floats"),
         (np.array([[0.0], [np.nan], [np.inf]]), {}, "not finite in rows 1, 2"),
-        (np.array([[0.0], [1e20]]), {}, "as large as 1e\\+20, whose squares float32 does not hold"),
+        (np.array([[0.0], [1e20]]), {}, "as large as 1e\\+20"),
         (np.array([[0.0], [1e-20]]), {}, "as large as 1e-20"),
         (np.eye(3), {"k1": 0}, "k1 and k2 must be at least 1"),
         (np.eye(3), {"k2": 0}, "k1 and k2 must be at least 1"),

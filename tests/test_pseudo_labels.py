@@ -1,4 +1,4 @@
-"""Pseudo-labels: DBSCAN's rules, the published radius and labels, and how good they are said to be."""
+"""Pseudo-labels: DBSCAN's rules, the published radius and labels, and their reported quality."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from clustering.density import cluster_precomputed, cluster_rows
+from clustering.dbscan import cluster_precomputed, cluster_rows
+from clustering.eps import automatic_eps
 from clustering.pseudo_labels import assign_pseudo_labels
 from clustering.quality import describe_quality, label_quality
-from clustering.radius import automatic_eps
 from tests.fixtures import arrays
 from tests.test_jaccard import blobs, dense_jaccard, dense_source
-from utils.errors import UserError
 
 Labels = NDArray[np.int64]
 
@@ -90,7 +89,7 @@ def test_labels_are_sklearns_over_the_dense_distances(metric: Literal["precomput
         assert found.eps == eps
         assert (found.clusters, found.noise) == (expected_labels.max() + 1, (expected_labels == -1).sum())
         sizes.add((found.clusters, found.noise))
-    assert len(sizes) > 1  # the radii do tell
+    assert len(sizes) > 1  # the radii differ in their clusters
 
 
 def test_automatic_radius_leaves_out_the_diagonal_and_zeros() -> None:
@@ -126,15 +125,11 @@ def test_radius_of_no_pair_is_one() -> None:
     assert automatic_eps(sparse.csr_matrix((1, 1)), offsets=np.zeros(1), weight=0.0) == 1.0
 
 
-def test_a_point_needs_enough_neighbours_and_the_ball_is_closed() -> None:
+def test_a_point_needs_enough_neighbors_and_the_ball_is_closed() -> None:
     """By hand: a chain of four points 0.5 apart is one cluster at eps 0.5; a fifth one farther away is noise."""
-    distance = np.full((5, 5), 0.9)
+    stored = sparse.csr_matrix(np.triu(np.full((5, 5), 0.9), 1))
     for point in range(3):
-        distance[point, point + 1] = distance[point + 1, point] = 0.5
-    np.fill_diagonal(distance, 0)
-    stored = sparse.csr_matrix(distance)
-    stored = (stored + sparse.eye(5)).tocsr()
-    stored.setdiag(0)  # explicit zeros, as jaccard_distance stores them
+        stored[point, point + 1] = 0.5
     assert cluster_precomputed(stored, eps=0.5, min_samples=3).tolist() == [0, 0, 0, 0, -1]
     assert cluster_precomputed(stored, eps=0.5, min_samples=4).tolist() == [-1] * 5
 
@@ -144,15 +139,6 @@ def test_no_points_have_no_labels() -> None:
     empty = sparse.csr_matrix((0, 0))
     assert cluster_precomputed(empty, eps=0.5, min_samples=2).shape == (0,)
     assert cluster_rows(empty, np.zeros(0), 0.0, eps=0.5, min_samples=2).shape == (0,)
-
-
-@pytest.mark.parametrize("eps", [0, -0.5])
-def test_a_radius_that_is_not_positive_is_refused(eps: float) -> None:
-    """So is an unknown metric."""
-    with pytest.raises(UserError, match="eps must be positive, 'auto' or 'silhouette'"):
-        assign_pseudo_labels(np.eye(5), eps=eps)
-    with pytest.raises(UserError, match="metric must be"):
-        assign_pseudo_labels(np.eye(5), metric="cosine")  # type: ignore[arg-type]
 
 
 def test_quality_counts_each_noise_image_as_a_person_of_its_own() -> None:
@@ -180,7 +166,7 @@ def test_dropping_the_hard_images_does_not_look_like_knowing_them() -> None:
 
 
 def test_quality_without_person_ids_counts_alone() -> None:
-    """Where nobody knows who is who, no index is made up; all noise is no error."""
+    """Without person ids there is no agreement to report; all noise is no error."""
     quality = label_quality(np.array([-1, -1]))
     assert quality == {"clusters": 0, "noise": 2, "largest": 0, "mean_size": 0.0, "median_size": 0.0}
     assert describe_quality(quality) == "0 clusters, 2 noise"

@@ -1,4 +1,4 @@
-"""Several processes that train one model do what one does; they end together, and answer with one line."""
+"""Several processes that train one model do what a single one does, stop together, and print one message."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TWO = ("run.processes=2", *ONE_ROUND)
 
 @pytest.fixture(scope="module")
 def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run by two processes that nobody disturbed."""
+    """The folder of an uninterrupted run by two processes."""
     run = tmp_path_factory.mktemp("whole")
     assert train.main(quick_run(*small, run, *TWO)) == 0
     return run
@@ -50,9 +50,9 @@ def test_two_processes_extract_cluster_and_train_as_one(small: Small, whole: Pat
     with np.load(tmp_path / "pseudo_labels_0.npz") as one, np.load(whole / "pseudo_labels_0.npz") as two:
         assert one["names"].tolist() == two["names"].tolist()
         assert one["labels"].tolist() == two["labels"].tolist()
-    alone, together = events(tmp_path), events(whole)
-    assert [event["event"] for event in together] == [event["event"] for event in alone]
-    for first, second in zip(alone, together, strict=True):
+    single, group = events(tmp_path), events(whole)
+    assert [event["event"] for event in group] == [event["event"] for event in single]
+    for first, second in zip(single, group, strict=True):
         for name, value in first.items():
             assert second[name] == (value if isinstance(value, str) else pytest.approx(value, rel=0.02, abs=0.02)), name
     found = weights(whole / "last.pth")
@@ -60,34 +60,34 @@ def test_two_processes_extract_cluster_and_train_as_one(small: Small, whole: Pat
         assert torch.allclose(found[name], value, atol=2e-3), name
 
 
-def test_told_to_make_room_they_save_and_go_on_to_the_same_end(
+def test_after_sigterm_they_save_and_resume_to_the_same_end(
     small: Small, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """SIGTERM to the process that was started: exit status 0; another number of processes cannot go on."""
+    """SIGTERM to the process that was started: exit status 0; a run cannot resume with another number of processes."""
 
-    def make_room() -> None:
+    def send_sigterm() -> None:
         while not (tmp_path / "last.pth").exists():
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGTERM)
 
     arguments = quick_run(*small, tmp_path, *TWO, "train.save_minutes=1.0e-9")
-    threading.Thread(target=make_room, daemon=True).start()
+    threading.Thread(target=send_sigterm, daemon=True).start()
     assert train.main(arguments) == 0
-    said = capfd.readouterr()
-    assert "trained:" not in said.out
-    assert said.err.count("run the same command again") == 1
-    with pytest.raises(UserError, match="processes 2 there, 1 now"):
+    output = capfd.readouterr()
+    assert "trained:" not in output.out
+    assert output.err.count("run the same command again") == 1
+    with pytest.raises(UserError, match="processes was 2, now 1"):
         train.main(quick_run(*small, tmp_path, *ONE_ROUND, "run.processes=1"))
     assert train.main(arguments) == 0
     assert capfd.readouterr().out.count("trained:") == 1
     assert_same_run(whole, tmp_path)
 
 
-def test_what_is_wrong_is_said_once(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both processes end, and one speaks: one line, and exit status 2."""
+def test_an_error_is_printed_once(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both processes end, but only rank 0 prints: one line, and exit status 2."""
     monkeypatch.chdir(REPOSITORY)
     assert launch([sys.executable, "-m", "tests.group_error"], 2) == 2
-    assert capfd.readouterr() == ("said by the first alone\n", "error: the disk is full\n")
+    assert capfd.readouterr() == ("printed by rank 0 only\n", "error: the disk is full\n")
 
 
 def test_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:

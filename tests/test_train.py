@@ -259,7 +259,7 @@ def test_a_truncated_photograph_is_named_and_left_out(tmp_path: Path, capsys: py
 
 
 def test_all_noise_says_which_key_to_turn(small: Small, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"every image is noise at eps=0\.6000: set a larger cluster\.eps"):
+    with pytest.raises(UserError, match=r"noise at eps=0\.6000: set a larger cluster\.eps"):
         train.main(quick_run(*small, tmp_path, "cluster.min_samples=41"))
 
 

@@ -1,4 +1,4 @@
-"""Options of training (sections `train` and `run` of a config)."""
+"""Options of training (sections `cluster`, `train` and `run` of a config)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from clustering.options import ClusterOptions
+from data.records import DataName
 from utils.options import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, options
+
+
+@options
+class PseudoLabelOptions(ClusterOptions):
+    """How a round's pseudo-labels are made; `configs/base.yaml` explains each key."""
+
+    freeze_eps: bool
+    degenerate: Literal["stop", "adjust"]
+    source_name: DataName | None
+    source_root: str | None
 
 
 @options

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
-from clustering.options import ClusterOptions
 from clustering.pseudo_labels import PseudoLabels
 from data.images import ImageOpener
 from models.tsn import TSN
@@ -21,8 +20,8 @@ from training.batches import BatchOptions, pseudo_labelled_batches
 from training.checkpoints import NO_METRIC, RoundCheckpoints
 from training.epoch import Epoch, Learner, train_epoch
 from training.features import fused_features
-from training.labelling import labels_of_round, tell_quality
-from training.options import TrainingOptions
+from training.options import PseudoLabelOptions, TrainingOptions
+from training.pseudo_labels import load_or_compute_labels, log_label_quality
 from training.run_folder import RunFolder
 from training.schedule import build_optimizer, build_scaler, derived_seed, learning_rates
 from training.setup import ModelFactory, TrainingData
@@ -74,7 +73,7 @@ class RoundTrainer:
         models: ModelFactory,
         opener: ImageOpener,
         *,
-        cluster: ClusterOptions,
+        cluster: PseudoLabelOptions,
         train: TrainingOptions,
         evaluation: EvaluationOptions,
         device: torch.device,
@@ -110,19 +109,18 @@ class RoundTrainer:
             # Before there are features to cluster, images with equal captions count as the same person.
             labels = PseudoLabels(self.data.pairs.labels_by_caption(), eps=0.0)
             return Round(number, labels, train.pretrain_epochs, train.pretrain_lr or train.lr)
-        cluster = replace(self.cluster, eps=self._eps) if self._eps and self.cluster.freeze_eps else self.cluster
-        elsewhere = ("freeze_eps", "source_name", "source_root")
-        labels = labels_of_round(
+        frozen = self._eps if self.cluster.freeze_eps else None
+        labels = load_or_compute_labels(
             self.run,
             number,
             partial(self._features, number),
+            replace(self.cluster, eps=frozen) if frozen else self.cluster,
             names=self.data.pairs.names,
             device=self.device,
-            **{key: value for key, value in asdict(cluster).items() if key not in elsewhere},
         )
         self._eps = labels.eps
         if not resumes:
-            tell_quality(self.run, number, labels, self.data.person_ids)
+            log_label_quality(self.run, number, labels, self.data.person_ids)
         return Round(number, labels, train.epochs, train.lr)
 
     def _features(self, number: int) -> tuple[NDArray[Any], NDArray[Any] | None]:

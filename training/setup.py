@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from transformers import BertTokenizer
 
 from captioning.paraphrase import random_paraphrase, vocabulary_texts
-from clustering.options import ClusterOptions
 from data.captions import query_file, read_test_texts, train_file
 from data.images import ImageOpener
 from data.pairs import Paraphrase, UnlabelledPairs, load_training_pairs
@@ -24,7 +23,7 @@ from models.tokenizer import build_tokenizer
 from models.tsn import TSN, build_model
 from retrieval.options import EvaluationOptions
 from retrieval.retrieval_set import RetrievalSet, build_retrieval_set
-from training.options import TrainingOptions
+from training.options import PseudoLabelOptions, TrainingOptions
 from training.run_folder import fingerprint
 from training.schedule import derived_seed
 from utils import distributed
@@ -73,7 +72,7 @@ class DataLocation:
 
 
 def load_training_data(
-    location: DataLocation, cluster: ClusterOptions, evaluation: EvaluationOptions, *, seed: int
+    location: DataLocation, cluster: PseudoLabelOptions, evaluation: EvaluationOptions, *, seed: int
 ) -> TrainingData:
     """Read the training pairs, the source pairs and the validation set.
 
@@ -91,7 +90,7 @@ def load_training_data(
     return TrainingData(pairs, source, validation, person_ids(pairs.names, train_records))
 
 
-def _source_pairs(location: DataLocation, cluster: ClusterOptions) -> UnlabelledPairs | None:
+def _source_pairs(location: DataLocation, cluster: PseudoLabelOptions) -> UnlabelledPairs | None:
     if not cluster.source_weight:
         return None
     if cluster.source_name is None or cluster.source_root is None:

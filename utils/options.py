@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar, dataclass_transform
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import pydantic
 from pydantic import ConfigDict, Field
+
+from utils.errors import UserError
 
 Group = TypeVar("Group")
 
@@ -21,3 +24,32 @@ def options(group: type[Group]) -> type[Group]:
     """Make a class a frozen dataclass that refuses unknown fields and wrong types; only ints become floats."""
     strict = ConfigDict(extra="forbid", strict=True)
     return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=strict)(group)  # type: ignore[return-value]
+
+
+def build(group: type[Group], values: Mapping[str, Any], *, prefix: str = "") -> Group:
+    """Return the option group with these values.
+
+    Args:
+        prefix: of the names in messages, such as "train.".
+
+    Raises:
+        UserError: one line for the first option that is not possible.
+    """
+    try:
+        return group(**values)
+    except pydantic.ValidationError as error:
+        name = error.errors()[0]["loc"][0]
+        expected = dict.fromkeys(_expected(item["msg"]) for item in error.errors() if item["loc"][0] == name)
+        raise UserError(
+            f"{prefix}{name}={values.get(str(name))!r} is not possible: it should be {' or '.join(expected)}"
+        ) from None
+
+
+def _expected(message: str) -> str:
+    """Turn pydantic's "Input should be a valid integer" into "integer"."""
+    message = message.removeprefix("List should ").replace(" after validation", "")
+    message = message.removeprefix("String should ").replace(
+        "match pattern '^(auto|cpu|cuda(:\\d+)?)$'", "auto, cpu, cuda or cuda:N"
+    )
+    message = message.removeprefix("Input should be ").removeprefix("a valid ")
+    return message[0].lower() + message[1:]

@@ -1,0 +1,76 @@
+"""Pseudo-labels of a round: loaded from the run folder, or clustered and saved; and the log of their quality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from clustering.pseudo_labels import PseudoLabels, cluster_features
+from clustering.quality import describe_quality, label_quality
+from training.options import PseudoLabelOptions
+from training.run_folder import RunFolder
+from utils.errors import UserError
+from utils.logs import log
+
+_EPS_FACTOR = 1.1  # by which eps is widened or narrowed
+_MAX_RETRIES = 24  # reach from 0.1 to 0.98
+
+ComputeFeatures = Callable[[], tuple[NDArray[Any], NDArray[Any] | None]]
+
+
+def load_or_compute_labels(
+    run: RunFolder,
+    round_number: int,
+    compute_features: ComputeFeatures,
+    options: PseudoLabelOptions,
+    *,
+    names: Sequence[str],
+    device: torch.device | str | None = None,
+) -> PseudoLabels:
+    """Return the pseudo-labels that were saved for a round, or cluster the features and save the labels.
+
+    Args:
+        compute_features: returns the features of the training pairs, and those of the source pairs or None.
+        options: `degenerate` says what to do if all images are noise or all are one cluster: "stop", or "adjust" eps by
+            tenths until there are two clusters.
+        names: of the training images.
+        device: where neighbors are searched.
+
+    Raises:
+        UserError: there are fewer than two clusters, so that the labels teach nothing.
+    """
+    if stored := run.load_labels(round_number):
+        return PseudoLabels(*stored)
+    features, source = compute_features()
+    found = cluster_features(features, options, source=source, device=device)
+    for _ in range(_MAX_RETRIES if options.degenerate == "adjust" else 0):
+        if found.clusters > 1:
+            break
+        eps = found.eps / _EPS_FACTOR if found.clusters else found.eps * _EPS_FACTOR
+        log.warning(f"round {round_number}: {_describe_degenerate(found)}: retrying with eps={eps:.4f}")
+        found = cluster_features(features, replace(options, eps=eps), source=source, device=device)
+    if found.clusters < 2:
+        hint = "smaller" if found.clusters else "larger"
+        raise UserError(f"round {round_number}: {_describe_degenerate(found)}: set a {hint} cluster.eps")
+    run.save_labels(
+        round_number, found.labels, eps=found.eps, silhouette=found.silhouette, names=names, features=features
+    )
+    return found
+
+
+def _describe_degenerate(found: PseudoLabels) -> str:
+    return f"{'all images are one cluster' if found.clusters else 'all images are noise'} at eps={found.eps:.4f}"
+
+
+def log_label_quality(run: RunFolder, round_number: int, found: PseudoLabels, person_ids: NDArray[Any] | None) -> None:
+    """Log and print the quality of a round's labels; person ids are used for nothing else."""
+    previous = run.load_labels(round_number - 1)
+    quality = label_quality(
+        found.labels, person_ids, previous=previous[0] if previous else None, silhouette=found.silhouette
+    )
+    run.log("labels", round=round_number, eps=found.eps, **quality)
+    log.info(f"round {round_number}: {describe_quality(quality)}, eps {found.eps:.4f}")
