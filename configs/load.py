@@ -117,7 +117,7 @@ def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = 
     )
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML 1.2 numbers (PyYAML reads 1e-5 as a string), and dates as text."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {

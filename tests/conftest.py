@@ -1,7 +1,8 @@
-"""What every test may count on, however the tests were started, and the small data and run that many look at."""
+"""Environment of all tests, and the small data set and run that many of them share."""
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import pytest
 
 from tests.small import Small, quick_run, write_small_data
 
-# A shell lets what it starts in the background ignore Ctrl-C, and so would every process that a test starts.
+# Tests run in two processes, and some start several more. Threads of all of them that wait by spinning, as OpenMP's do,
+# would slow each other down tenfold.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell makes background jobs ignore Ctrl-C, and every process that a test starts would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
