@@ -22,7 +22,7 @@ from data.readers import READERS, of_split
 from data.records import person_ids
 from models.tokenizer import load_tokenizer
 from models.tsn import TSN, TSNOptions
-from training.features import fused_features
+from training.pseudo_labels import fused_features
 from utils.device import pick_device
 from utils.errors import run_script
 

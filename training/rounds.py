@@ -19,9 +19,8 @@ from retrieval.scoring import validate
 from training.batches import BatchOptions, pseudo_labelled_batches
 from training.checkpoints import NO_METRIC, RoundCheckpoints
 from training.epoch import Epoch, Learner, train_epoch
-from training.features import fused_features
 from training.options import PseudoLabelOptions, TrainingOptions
-from training.pseudo_labels import load_or_compute_labels, log_label_quality
+from training.pseudo_labels import fused_features, load_or_compute_labels, log_label_quality
 from training.run_folder import RunFolder
 from training.schedule import build_optimizer, build_scaler, derived_seed, learning_rates
 from training.setup import ModelFactory, TrainingData
