@@ -13,12 +13,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 
 from captioning.lexicon import AGES, CARRIED, COLORS, HAIR_COLORS, HAIR_LENGTHS, LOWERS, PLURAL_CARRIED, SHOES, UPPERS
 from captioning.style import Slots, parse, render, with_article
 from data.pairs import Paraphrase
+from utils.files import read_tables
 
 Random = np.random.Generator
 
@@ -27,29 +29,10 @@ _FILL = 0.5  # probability of filling an unused slot
 _KEEP = 0.85  # probability of keeping a detail
 _CANONICAL = 0.5  # probability of keeping the canonical word
 
+_WORDS = read_tables(Path(__file__).with_suffix(".yaml"))
 _GARMENT_COLORS = {"upper_garment": "upper_color", "lower_garment": "lower_color", "shoes": "shoe_color"}
 _GARMENT_NAMES = {"upper_garment": UPPERS, "lower_garment": LOWERS, "shoes": SHOES}
-_PERSON = {
-    "male": ("man", "male", "guy", "gentleman", "male pedestrian"),
-    "female": ("woman", "female", "lady", "girl", "female pedestrian"),
-    "": ("person", "pedestrian", "individual"),
-}
 _PRONOUN = {"male": ("He", "His"), "female": ("She", "Her")}
-# What people write around a description; half of them nothing.
-_OPENINGS = (*[""] * 6, "there is ", "find ", "somebody is looking for ", "this is ", "the picture shows ", "I saw ")
-_ENDINGS = (
-    *[""] * 6,
-    *(" walking down the street", " standing on the pavement", " facing the camera", " seen from behind"),
-    *(" looking ahead", " who walks with one foot in front of the other"),
-)
-# What connects a detail to the person: within one sentence, and in a sentence of its own.
-_CONNECTIONS = {
-    "upper": (("wearing", "dressed in", "in", "who wears"), ("is wearing", "wears", "is dressed in", "has on")),
-    "lower": (("with", "and", "along with", "wearing"), ("is wearing", "wears", "also wears", "has")),
-    "shoes": (("with", "and", "wearing", "walking in"), ("is wearing", "wears", "has on")),
-    "hair": (("with", "who has"), ("has",)),
-    "belongings": (("carrying", "with", "holding", "who has"), ("is carrying", "carries", "has", "is holding")),
-}
 
 
 @dataclass(frozen=True)
@@ -127,22 +110,23 @@ def paraphrase(slots: Slots, random: Random) -> str:
         return render(slots)
     if random.random() < 0.5:
         random.shuffle(details)
-    person = str(random.choice(_PERSON.get(slots.gender or "", _PERSON[""])))
+    person = str(random.choice(_WORDS["person"].get(slots.gender, _WORDS["person"]["unknown"])))
     form = random.random()
     if form < 0.4:
         return _sentences(person, slots.gender, details, random)
     if form < 0.55:  # keywords only
         return ", ".join([person, *(re.sub(r"^an? ", "", words) for _, words in details)])
-    phrases = [f"{random.choice(_CONNECTIONS[kind][0])} {words}" for kind, words in details]
-    opening, ending = (str(random.choice(some)) for some in (_OPENINGS, _ENDINGS))
-    return f"{opening}{with_article(person)} {', '.join(phrases)}{ending}.".capitalize()
+    phrases = [f"{random.choice(_WORDS['phrases'][kind])} {words}" for kind, words in details]
+    opening, ending = (str(random.choice([""] * len(some) + some)) for some in (_WORDS["openings"], _WORDS["endings"]))
+    text = " ".join(filter(None, (opening, with_article(person), ", ".join(phrases), ending)))
+    return f"{text}.".capitalize()
 
 
 def _random_value(name: str, random: Random) -> str:
     choices = {
         "gender": ("male", "female"),
         "hairstyle": _unique(HAIR_LENGTHS.values()),
-        "hair_color": ("black", "brown", "blonde", "gray", "red"),
+        "hair_color": _WORDS["random_hair_colors"],
         "age_group": _unique(AGES.values()),
         "belongings": _unique(CARRIED.values()),
     }
@@ -162,7 +146,7 @@ def _sentences(person: str, gender: str | None, details: list[tuple[str, str]], 
         if kind == "hair" and random.random() < 0.5:
             sentences.append(f"{possessive} hair is {' and '.join(words.split()[:-1])}.")
         else:
-            sentences.append(f"{subject if i else f'The {person}'} {random.choice(_CONNECTIONS[kind][1])} {words}.")
+            sentences.append(f"{subject if i else f'The {person}'} {random.choice(_WORDS['verbs'][kind])} {words}.")
     return " ".join(sentences)
 
 
@@ -213,7 +197,7 @@ def _synonyms(*tables: dict[str, str]) -> dict[str, list[str]]:
     return {word: found[word] for word in sorted(found, key=lambda word: (-len(word), word))}
 
 
-_HAIR_ONLY = {*HAIR_COLORS, "auburn", "ginger"}  # colors that are not said of clothes
+_HAIR_ONLY = HAIR_COLORS.union(_WORDS["hair_only"])  # colors that are not said of clothes
 # Nouns whose synonyms may be plural: "a bag" has no synonym "bags".
 _PLURAL = {*PLURAL_CARRIED, *LOWERS.values(), *SHOES.values()}
 _SYNONYMS = _synonyms(COLORS, UPPERS, LOWERS, SHOES, CARRIED)

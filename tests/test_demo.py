@@ -11,7 +11,7 @@ import pytest
 
 import data.demo
 from captioning.rules import read
-from data.demo import draw_demo, take_photograph
+from data.demo import Shot, draw_demo, take_photograph
 from data.demo.people import sample_people, write_queries
 from data.demo.scene import CAMERAS
 from data.images import find_broken
@@ -108,7 +108,7 @@ def test_queries_mention_only_what_is_visible_in_words_that_the_rewriter_knows()
     genders = 0
     for number, person in enumerate(people):
         camera, view = number % len(CAMERAS), ("front", "side", "back")[number % 3]
-        seen = take_photograph(person, camera=camera, view=view, seed=(5, number)).visible
+        _, seen = take_photograph(Shot(5, number, 0, "test", person, camera, view))
         first, second = write_queries(seen, Random(number))
         assert first != second
         for query in (first, second):
@@ -131,5 +131,8 @@ def test_queries_mention_only_what_is_visible_in_words_that_the_rewriter_knows()
 
 def test_what_an_obstacle_hides_is_not_visible() -> None:
     person = sample_people(3, {"test": 1})["test"][0]
-    views = [take_photograph(person, camera=2, view="front", seed=(9, number)).visible for number in range(40)]
-    assert {seen["shoe_color"] for seen in views} == {person.shoe_color, None}  # in some pictures a car hides the feet
+    seen = [take_photograph(Shot(9, 0, place, "test", person, camera=2, view="front"))[1] for place in range(40)]
+    assert {visible["shoe_color"] for visible in seen} == {
+        person.shoe_color,
+        None,
+    }  # in some pictures a car hides the feet

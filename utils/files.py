@@ -79,6 +79,13 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not UTF-8 text: correct it or download it again") from None
 
 
+def read_tables(path: Path) -> Any:
+    """Read a YAML file that is part of the code, such as a word list."""
+    import yaml  # not needed by most users of this module
+
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def read_npz(path: Path, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
     """Read the arrays of these names from an .npz file, and those of `optional` that it has, without unpickling.
 

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -25,28 +24,6 @@ def _excepthook(kind: type[BaseException], error: BaseException, traceback: Trac
 
 
 sys.excepthook = _excepthook
-
-
-@contextmanager
-def ignore_sigint_in_children() -> Iterator[None]:
-    """Processes started in this block ignore Ctrl-C; the parent handles it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def exit_with_parent() -> None:
-    """Called in a child process: exit once the parent is gone, however it ended."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +14,7 @@ from captioning.palette.body import FACE, HAIR, HEIGHT, LOWER, SHINS, UPPER, WID
 from captioning.palette.colors import Color, normalize_brightness, rgb_to_lab
 from captioning.style import Slots, render, with_article
 from data.images import BrokenImageError, open_image
-from utils.errors import UserError
-from utils.interrupts import exit_with_parent, ignore_sigint_in_children
+from utils.processes import map_in_processes
 
 _CHUNK = 32  # images per task of a worker
 _SKIN_LIKE = frozenset({"beige", "brown", "orange", "pink", "yellow"})  # sleeves of these may pass for bare arms
@@ -39,31 +35,9 @@ class PaletteCaptioner:
         self.workers = workers
 
     def describe(self, images: Sequence[Path]) -> AnswerStream:
-        """Yield `(position, answer)`: in order with one worker, otherwise as workers finish."""
-        if self.workers <= 1 or len(images) <= _CHUNK:
-            yield from enumerate(map(_caption, images))
-        else:
-            yield from self._in_parallel(images)
-
-    def _in_parallel(self, images: Sequence[Path]) -> AnswerStream:
-        context = multiprocessing.get_context("forkserver")  # this process may have threads, which break fork
-        pool = ProcessPoolExecutor(self.workers, context, initializer=exit_with_parent)
-        try:
-            with ignore_sigint_in_children():
-                starts = {
-                    pool.submit(_caption_all, images[start : start + _CHUNK]): start
-                    for start in range(0, len(images), _CHUNK)
-                }
-            for task in as_completed(starts):
-                yield from enumerate(task.result(), starts[task])
-        except BrokenProcessPool:
-            raise UserError("a process that described images was killed (out of memory?): run again") from None
-        finally:  # also when the generator is closed early: finish running tasks, cancel pending ones
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _caption_all(images: Sequence[Path]) -> list[Answer]:
-    return [_caption(path) for path in images]
+        """Yield `(position, answer)` in order."""
+        workers = self.workers if len(images) > _CHUNK else 1
+        yield from enumerate(map_in_processes(_caption, images, workers, chunk_size=_CHUNK))
 
 
 def _caption(path: Path) -> Answer:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects, label, uniform_filter
 
-from captioning.palette.body import LOWER, UPPER, Body, Crop
+from captioning.palette.body import LOWER, UPPER, Crop
 from captioning.palette.colors import LAB_SCALE, Array, Color, name_color
 
 Mask = NDArray[np.bool_]
@@ -61,13 +61,12 @@ class _Patch:
 
 def find_bag(crop: Crop) -> Bag | None:
     """Find the most distinct bag in a crop, if there is any."""
-    scaled, body = crop.lab * LAB_SCALE, crop.body
-    height = body.relative_height()
+    scaled, height = crop.lab * LAB_SCALE, crop.relative_height()
     garments = [_median_color(scaled, crop.cloth_weights(part)) for part in (UPPER, LOWER)]
     best, highest = None, 1.0
-    for patch in _patches(scaled, body, garments[0]):
+    for patch in _patches(scaled, crop, garments[0]):
         on_back = bool(height[patch.row] < BACK)
-        if not _is_carried(patch, body, on_back=on_back) or patch.pixels(crop.skin).mean() > _MAX_SKIN:
+        if not _is_carried(patch, crop, on_back=on_back) or patch.pixels(crop.skin).mean() > _MAX_SKIN:
             continue
         score = _distinctness(scaled, patch, garments, on_back=on_back)
         if score > highest:
@@ -83,13 +82,13 @@ def _median_color(scaled: Array, weight: Array) -> Array | None:
     return np.median(scaled[visible], axis=0) if visible.sum() > 3 else None
 
 
-def _patches(scaled: Array, body: Body, upper: Array | None) -> Iterator[_Patch]:
+def _patches(scaled: Array, crop: Crop, upper: Array | None) -> Iterator[_Patch]:
     """Yield patches of a bag's size that end within the rows where bags hang."""
-    height = body.relative_height()
+    height = crop.relative_height()
     rows = np.flatnonzero((height >= _TOP) & (height <= _BOTTOM))
     first, last = int(rows[0]), int(rows[-1]) + 1
     smooth = (0.5 * scaled + 0.5 * uniform_filter(scaled, (3, 3, 1), mode="nearest"))[first:last]
-    colors = _cluster_means(scaled, body.clusters)
+    colors = _cluster_means(scaled, crop.clusters)
     if upper is not None:  # saves time: most colors of a crop are those of the garment and of the background
         colors = colors[np.linalg.norm(colors - upper, axis=1) > _FROM_UPPER - 4]
     if not len(colors):
@@ -115,10 +114,10 @@ def _cluster_means(scaled: Array, clusters: NDArray[np.int64]) -> Array:
     return sums[counts >= 8] / counts[counts >= 8, None]
 
 
-def _is_carried(patch: _Patch, body: Body, *, on_back: bool) -> bool:
+def _is_carried(patch: _Patch, crop: Crop, *, on_back: bool) -> bool:
     """Return whether a patch is close enough to the body's axis."""
-    offset = abs((patch.columns.start + patch.columns.stop) / 2 - body.axis[patch.row])
-    return bool(offset <= (_MAX_OFFSET_BACK if on_back else _MAX_OFFSET) * (body.bottom - body.top))
+    offset = abs((patch.columns.start + patch.columns.stop) / 2 - crop.axis[patch.row])
+    return bool(offset <= (_MAX_OFFSET_BACK if on_back else _MAX_OFFSET) * (crop.bottom - crop.top))
 
 
 def _distinctness(scaled: Array, patch: _Patch, garments: Sequence[Array | None], *, on_back: bool) -> float:

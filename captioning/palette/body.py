@@ -45,15 +45,26 @@ SHINS = BodyPart(0.74, 0.90, 0.11)
 
 
 @dataclass(frozen=True)
-class Body:
-    """A person located in a crop of H x W pixels."""
+class Crop:
+    """A crop of H x W pixels, and the person located in it."""
 
+    lab: Array  # the picture in CIELAB [H, W, 3]
+    skin: Array  # how much each pixel looks like skin [H, W], from 0 to 1
     mask: Array  # probability that each pixel belongs to the person [H, W]
     axis: Array  # column of the body's middle for each row [H]
     top: float  # row of the crown
     waist: float
     bottom: float  # row of the soles
     clusters: NDArray[np.int64]  # index of each pixel's color cluster [H, W]
+
+    @classmethod
+    def of(cls, lab: Array) -> Crop:
+        """Locate the one person that a picture [H, W, 3] in CIELAB was cut around."""
+        clusters = _cluster_colors(lab)
+        mask = _person_mask(clusters)
+        axis = _axis(mask)
+        top, bottom = _ends(mask, axis)
+        return cls(lab, _skin_likelihood(lab), mask, axis, top, _waist(lab, mask, axis, top, bottom), bottom, clusters)
 
     def relative_height(self) -> Array:
         """Return each row's position on the body [H]: 0 at the crown, 0.5 at the waist, 1 at the soles."""
@@ -70,23 +81,9 @@ class Body:
         """Return how much each pixel [H, W] belongs to a part."""
         return self.mask**2 * self.box(part)
 
-
-@dataclass(frozen=True)
-class Crop:
-    """A crop and measurements of the person in it."""
-
-    lab: Array  # the picture in CIELAB [H, W, 3]
-    body: Body
-    skin: Array  # how much each pixel looks like skin [H, W], from 0 to 1
-
-    @classmethod
-    def of(cls, lab: Array) -> Crop:
-        """Locate the person and the skin in a picture [H, W, 3] in CIELAB."""
-        return cls(lab, locate_body(lab), skin_likelihood(lab))
-
     def cloth_weights(self, part: BodyPart) -> Array:
         """Return how much each pixel [H, W] belongs to a part of the body and does not look like skin."""
-        return self.body.weights(part) * (1 - _SKIN_DISCOUNT * self.skin)
+        return self.weights(part) * (1 - _SKIN_DISCOUNT * self.skin)
 
     def color(self, part: BodyPart) -> Color | None:
         """Name the color of a part of the body; None where it is not visible."""
@@ -96,16 +93,16 @@ class Crop:
 
     def skin_share(self, part: BodyPart) -> float:
         """Return the share of a part of the body that looks like skin."""
-        return float(_weighted_mean(self.skin, self.body.weights(part)))
+        return float(_weighted_mean(self.skin, self.weights(part)))
 
     def bare_arms(self) -> float:
         """Return the skin-like area next to and in front of the trunk, in thousandths of the squared body height."""
-        area = float((self.skin * np.sqrt(self.body.weights(_ARMS))).sum())
-        return 1000 * area / (self.body.bottom - self.body.top) ** 2
+        area = float((self.skin * np.sqrt(self.weights(_ARMS))).sum())
+        return 1000 * area / (self.bottom - self.top) ** 2
 
     def leg_contrast(self) -> float:
         """Return the color difference between thighs and shins, in scaled CIELAB."""
-        thighs, shins = (_weighted_mean(self.lab, self.body.weights(part)) for part in (LOWER, SHINS))
+        thighs, shins = (_weighted_mean(self.lab, self.weights(part)) for part in (LOWER, SHINS))
         return float(np.linalg.norm((shins - thighs) * LAB_SCALE))
 
     def hem_share(self) -> float:
@@ -115,53 +112,43 @@ class Crop:
             return 0.0
         median = np.median(self.lab[visible], axis=0)
         distance = np.linalg.norm((self.lab - median) * (0.6, 1.0, 1.0), axis=-1)
-        middle = self.body.box(_HEM)
-        return float((_ramp(-distance, -22, -12) * self.body.mask * middle).sum() / max(middle.sum(), 1))
+        middle = self.box(_HEM)
+        return float((_ramp(-distance, -22, -12) * self.mask * middle).sum() / max(middle.sum(), 1))
 
     def shoe_color(self) -> Color | None:
         """Name the color of the lowest pixels that differ from the background and are not skin; None if few do."""
-        height = len(self.lab)
-        feet = slice(round(_FEET * height), height)
-        weight = _ramp(_distance_from_background(self.lab[feet]), 12, 18) * (1 - self.skin[feet])
-        weight = weight * (0.3 + 0.7 * self.body.mask[feet]) * _near_middle(self.lab, 0.36)
+        rows = slice(round(_FEET * len(self.lab)), None)
+        weight = self._contrast_weights(rows, 12, 18, reach=0.36) * (1 - self.skin[rows])
         below = weight.sum(1)[::-1].cumsum()[::-1]
         weight = weight * (below <= _SHOE_AREA)[:, None]  # higher rows show the hem of the trousers
-        visible = weight > 0.1
-        enough = weight[visible].sum() >= 0.2 * _SHOE_AREA
-        return name_color(self.lab[feet][visible], weight[visible]) if enough else None
+        return _visible_color(self.lab[rows], weight, 0.2 * _SHOE_AREA)
 
     def crown_color(self) -> Color | None:
         """Name the color of the topmost pixels that differ from the background; None if few do.
 
         It is the color of the hair, also where the body was located too low.
         """
-        head = slice(round(_HEAD * len(self.lab)))
-        weight = _ramp(_distance_from_background(self.lab[head]), 13, 19) * (1 - _SKIN_DISCOUNT * self.skin[head])
-        weight = weight * (0.3 + 0.7 * self.body.mask[head]) * _near_middle(self.lab, 0.125)
+        rows = slice(round(_HEAD * len(self.lab)))
+        weight = self._contrast_weights(rows, 13, 19, reach=0.125) * (1 - _SKIN_DISCOUNT * self.skin[rows])
         above = weight.sum(1).cumsum()
         weight = weight * (above <= _CROWN_AREA)[:, None]  # lower rows show the face or the collar
-        visible = weight > 0.1
-        enough = weight[visible].sum() >= 0.4 * _CROWN_AREA
-        return name_color(self.lab[head][visible], weight[visible]) if enough else None
+        return _visible_color(self.lab[rows], weight, 0.4 * _CROWN_AREA)
+
+    def _contrast_weights(self, rows: slice, low: float, high: float, reach: float) -> Array:
+        """Return how much each pixel of some rows [R, W] differs from the background and belongs to the person.
+
+        Args:
+            rows: which rows.
+            low, high: distances from the background, in scaled CIELAB, that give 0 and 1.
+            reach: half-width of the columns around the crop's middle that count, as a share of its width.
+        """
+        width = self.lab.shape[1]
+        near_middle = np.abs(np.arange(width) - width / 2) < reach * width
+        contrast = _ramp(_distance_from_background(self.lab[rows]), low, high)
+        return contrast * (0.3 + 0.7 * self.mask[rows]) * near_middle
 
 
-def locate_body(lab: Array) -> Body:
-    """Locate the one person that a crop [H, W, 3] in CIELAB was cut around."""
-    prior = _prior(*lab.shape[:2])
-    clusters = _cluster_colors(lab)
-    mask = prior
-    for _ in range(_MASK_ITERATIONS):
-        inside = np.bincount(clusters.ravel(), mask.ravel(), _CLUSTERS) + 2.0
-        outside = np.bincount(clusters.ravel(), (1 - mask).ravel(), _CLUSTERS) + 2.0
-        evidence = np.log(inside / inside.sum()) - np.log(outside / outside.sum())
-        log_odds = gaussian_filter(evidence[clusters], 0.8) + np.log(prior / (1 - prior))
-        mask = 1 / (1 + np.exp(-np.clip(1.2 * log_odds, -12, 12)))
-    axis = _axis(mask)
-    top, bottom = _ends(mask, axis)
-    return Body(mask, axis, top, _waist(lab, mask, axis, top, bottom), bottom, clusters)
-
-
-def skin_likelihood(lab: Array) -> Array:
+def _skin_likelihood(lab: Array) -> Array:
     """Return how much each pixel of a picture [H, W, 3] looks like skin [H, W], from 0 to 1."""
     lightness, red, yellow = lab[..., 0], lab[..., 1], lab[..., 2]
     chroma = np.hypot(red, yellow)
@@ -170,12 +157,20 @@ def skin_likelihood(lab: Array) -> Array:
     return neither_dark_nor_gray * _ramp(-chroma, -45, -36) * _ramp(-hue_difference, -32, -22)
 
 
-def _prior(height: int, width: int) -> Array:
-    """Return the probability of each pixel [H, W] to show a person, before looking at the picture."""
+def _person_mask(clusters: NDArray[np.int64]) -> Array:
+    """Return the probability of each pixel [H, W] to show the person: colors of the middle, near the middle."""
+    height, width = clusters.shape
     rows = np.linspace(0, 1, height)[:, None]
     half_width = np.interp(rows, np.linspace(0.0, 1.0, len(_OUTLINE)), _OUTLINE)
     offset = np.abs(np.linspace(-0.5, 0.5, width))[None]
-    return np.clip(1 / (1 + np.exp((offset - half_width) / 0.055)), 0.02, 0.93)
+    mask = prior = np.clip(1 / (1 + np.exp((offset - half_width) / 0.055)), 0.02, 0.93)
+    for _ in range(_MASK_ITERATIONS):
+        inside = np.bincount(clusters.ravel(), mask.ravel(), _CLUSTERS) + 2.0
+        outside = np.bincount(clusters.ravel(), (1 - mask).ravel(), _CLUSTERS) + 2.0
+        evidence = np.log(inside / inside.sum()) - np.log(outside / outside.sum())
+        log_odds = gaussian_filter(evidence[clusters], 0.8) + np.log(prior / (1 - prior))
+        mask = 1 / (1 + np.exp(-np.clip(1.2 * log_odds, -12, 12)))
+    return mask
 
 
 def _cluster_colors(lab: Array) -> NDArray[np.int64]:
@@ -238,10 +233,10 @@ def _waist(lab: Array, mask: Array, axis: Array, top: float, bottom: float) -> f
     return waist
 
 
-def _near_middle(lab: Array, reach: float) -> NDArray[np.bool_]:
-    """Return which columns [W] are closer to the middle than a share of the picture's width."""
-    width = lab.shape[1]
-    return np.abs(np.arange(width) - width / 2) < reach * width
+def _visible_color(lab: Array, weight: Array, min_area: float) -> Color | None:
+    """Name the color of the pixels that have some weight; None if they weigh less than `min_area` in all."""
+    visible = weight > 0.1
+    return name_color(lab[visible], weight[visible]) if weight[visible].sum() >= min_area else None
 
 
 def _distance_from_background(rows: Array) -> Array:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from utils.files import read_tables
 
 Array = NDArray[np.float64]
 
@@ -15,27 +18,7 @@ _WHITE = np.array([0.9505, 1.0, 1.089])  # D65
 _BYTES = np.arange(256) / 255
 _LINEAR = np.where(_BYTES <= 0.04045, _BYTES / 12.92, ((_BYTES + 0.055) / 1.055) ** 2.4)
 
-# (L*, a*, b*) of garments in photographs: duller and darker than the same names on a color chart.
-_SHADES: dict[str, list[tuple[int, int, int]]] = {
-    "black": [(6, 0, 0), (14, 1, -1), (22, 1, -1)],
-    "gray": [(36, 0, -1), (46, 0, -1), (56, 0, -1)],
-    "white": [(62, 3, 4), (70, 1, -1), (80, 1, -2), (92, 0, -2), (100, 0, 0)],
-    "red": [(20, 18, 6), (30, 28, 12), (40, 45, 22), (45, 60, 40), (50, 38, 12), (50, 48, 10)],
-    "orange": [(55, 40, 50), (62, 30, 40), (68, 25, 60)],
-    "yellow": [(60, 0, 35), (70, 2, 55), (85, -8, 70), (55, 2, 28), (62, -14, 34), (52, -10, 24)],
-    "green": [
-        *[(24, -8, 4), (25, -14, 8), (40, -22, 12), (50, -35, 25)],
-        *[(60, -30, 40), (60, -16, 10), (40, -18, -2), (80, -30, 40)],
-    ],
-    "blue": [
-        *[(22, 3, -16), (32, 4, -24), (40, 12, -45), (50, -6, -28), (65, -8, -22)],
-        *[(60, -16, -16), (38, 0, -12), (46, -2, -9), (20, 0, -9)],
-    ],
-    "purple": [(20, 12, -12), (32, 22, -20), (45, 28, -28), (60, 16, -16), (30, 18, -6)],
-    "pink": [(60, 30, 2), (72, 20, 4), (56, 44, -8), (50, 40, -6)],
-    "brown": [(26, 7, 10), (36, 10, 16), (46, 9, 16), (34, 16, 22)],
-    "beige": [(76, 3, 19), (66, 4, 16)],
-}
+_SHADES: dict[str, list[list[int]]] = read_tables(Path(__file__).with_suffix(".yaml"))
 COLOR_NAMES = tuple(_SHADES)
 LAB_SCALE = np.array([0.7, 1.0, 1.0])  # light is uneven: a difference in lightness means less than one in hue
 _SHADE_POINTS = np.array([shade for shades in _SHADES.values() for shade in shades]) * LAB_SCALE

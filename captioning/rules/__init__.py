@@ -108,7 +108,7 @@ def _age(words: list[str]) -> str | None:
     if match := _YEARS.search(" ".join(words)):
         number = match[1] or match[2]
         years = lexicon.NUMBERS.get(number) or int(number)
-        return next((age for limit, age in lexicon.AGE_LIMITS if years < limit), None)
+        return next((age for limit, age in lexicon.AGE_LIMITS.items() if years < limit), None)
     for i, word in enumerate(words):
         if word not in lexicon.AGES or (i > 1 and words[i - 2] in _PREPOSITIONS):  # "with a child": another person
             continue

@@ -4,60 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from captioning import lexicon
+from utils.files import read_tables
 
-# Compounds that a word-by-word reading would get wrong; each is made one word first.
+_TABLES = read_tables(Path(__file__).with_suffix(".yaml"))
 _SPELLINGS = [
-    (re.compile(pattern), word)
-    for pattern, word in (
-        (r"\b(?:t|tee)[ -]?shirts?\b", "t-shirt"),
-        (r"\bvest tops?\b", "tank"),
-        (r"\b(tank|polo)[ -](?:top|shirt)s?\b", r"\1"),
-        (r"\bdress (shirt|pants|shoes|trousers|slacks|boots)\b", r"\1"),
-        (r"\bhigh[ -]tops?\b(?: sneakers| shoes)?", "shoes"),
-        (r"\bon top(?: of)?\b", "over"),
-        (r"\b(?:short|half)[ -]?sleeve[sd]?\b", "short-sleeved"),
-        (r"\b(?:long|full)[ -]?sleeve[sd]?\b", "long-sleeved"),
-        (r"\bsleeves are (short|long)\b", r"\1-sleeved"),
-        (r"\b(?:hooded|hoodie) (?:sweat ?)?(?:shirt|top|sweater|jacket)\b|\bhoody\b", "hoodie"),
-        (r"\bsuit (pants|trousers)\b", r"\1"),
-        (r"\bhigh[ -]heel(?:s|ed)?(?: shoes)?\b", "heels"),
-        (r"\bflip[ -]?flops?\b", "flip-flops"),
-        (r"\bbag (?:slung |worn )?on (?:his|her|the|their) back\b|\bback[ -]?pack\b", "backpack"),
-        (r"\b(?:fanny|bum)[ -](?:pack|bag)\b", "bag"),
-        (r"\bshopping[ -]trolley\b", "cart"),  # other trolleys are suitcases
-        (r"\b(school|shoulder|messenger|sling|plastic|shopping|paper) ?bags?\b", r"\1-bag"),
-        (r"\bhand[ -]bag\b", "handbag"),
-        (r"\bcross[ -]?body(?: bag)?\b", "crossbody"),
-        (r"\b(?:tote|clutch|cell|mobile|smart|baseball|bucket) ?(bag|phone|hat|cap)\b", r"\1"),
-        (r"\bpony[ -]?tail\b", "ponytail"),
-        (r"\bcrew[ -]?cut\b", "crew-cut"),
-        (r"\b(shoulder|medium|waist)[ -]length\b", r"\1-length"),
-        (r"\b(?:shaved|shaven|bald) head\b|\bhead is (?:shaved|shaven|bald)\b", "bald"),
-        (r"\bmulti[ -]?colou?r(?:ed)?\b|\b(?:of )?(?:several|many|different|multiple) colou?rs\b", "multicolored"),
-        (r"\bpolka[ -]dot(?:s|ted)?\b", "polka-dot"),
-        (r"\boff white\b", "off-white"),
-        (r"\b(navy|sky|baby|royal) blue\b", r"\1-blue"),
-        (r"\b(light|dark|pale)[ -]?colou?red\b", r"\1"),
-        (r"\b(\w+)-(?:framed|rimmed)\b", r"\1"),
-        (r"\b(dark|light|pale|deep)-(?=[a-z])", r"\1 "),
-        (r"\b(\w+)-haired\b", r"\1 hair"),
-        (r"\bmiddle aged\b", "middle-aged"),
-        (r"(?<=\d) ?(?:yo|y/o|yrs?)\b(?: old\b)?", " years old"),
-        (r"^f(?= ?[,/])", "female"),  # as reports begin
-        (r"^m(?= ?[,/])", "male"),
-        (r"\b-and-\b", " and "),
-        (r",\s*(which|that)\b", r" \1"),
-        (r"\bpairs? of\b", ""),
-        (r"\b(\w+)'s\b", r"\1"),
-        (r"\b(\w+)n't\b", r"\1 not"),
-        (rf"\bnot (?:(?:dark|light|pale) )?(?:{'|'.join(lexicon.COLORS)}),? but\b", ""),  # "not black but red"
-        (r":", " is "),  # "Pants: black."
-        (r"[;!?()/]", " , "),
-    )
+    (re.compile(pattern.replace("COLOR", "|".join(lexicon.COLORS))), word) for pattern, word in _TABLES["spellings"]
 ]
-
 _KINDS = {
     "upper": lexicon.UPPERS,
     "lower": lexicon.LOWERS,
@@ -68,28 +23,17 @@ _KINDS = {
 _KIND_OF = {noun: kind for kind, nouns in _KINDS.items() for noun in nouns}
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_BREAKS = frozenset({".", ",", "but", "while", "however"})
-# Words that end the search for adjectives before a noun; any other word there counts as an adjective.
-_STOPS = _BREAKS | _words(
-    "a an the this that these those his her their its my some any two three no not without nor neither none or and "
-    "with in on at of over under by to from as for into is are was were be been has have had having got wears wear "
-    "wore worn wearing dressed clad carries carry carrying holds hold holding pushes pushing pulls pulling rides "
-    "riding walks walking he she they it who which whose also"
-)
-_IS = _words("is are was were")
-_LINKS = _IS | _words("be being in of which that all mostly looks very and")
-_NOT = frozenset({"no", "not", "without", "nor", "neither", "never"})
-_BETWEEN_NOT_AND_NOUN = _words("a an any the wear wearing carry carrying hold holding have having with got")
-
-_PEOPLE = (lexicon.GENDERS.keys() - lexicon.PRONOUNS) | _words("person pedestrian child kid friend")
-_COMPANY = _words("with beside alongside behind following not")
-_COMPANY_PAIRS = _words("next-to close-to accompanied-by followed-by talking-to front-of hand-of hands-with")
-_VERBS = _words("is was has wears walks carries holds")
-_RESUMING = _VERBS | _words("he she they the wearing carrying holding")
+_BREAKS = frozenset(_TABLES["breaks"])
+_STOPS = _BREAKS.union(_TABLES["stops"])
+_IS = frozenset(_TABLES["is"])
+_LINKS = _IS.union(_TABLES["links"])
+_NOT = frozenset(_TABLES["not"])
+_BETWEEN_NOT_AND_NOUN = frozenset(_TABLES["between_not_and_noun"])
+_PEOPLE = (lexicon.GENDERS.keys() - lexicon.PRONOUNS).union(_TABLES["people"])
+_COMPANY = frozenset(_TABLES["company"])
+_COMPANY_PAIRS = frozenset(_TABLES["company_pairs"])
+_VERBS = frozenset(_TABLES["verbs"])
+_RESUMING = _VERBS.union(_TABLES["resuming"])
 
 
 def _typos() -> dict[str, str]:

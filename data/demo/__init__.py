@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,13 +13,12 @@ import numpy as np
 
 from data.demo.body import VIEWS, Placement, Pose
 from data.demo.canvas import OVERSAMPLING, Canvas
-from data.demo.figure import Figure, paint_clothed_body
-from data.demo.head import paint_hair_behind, paint_head
+from data.demo.figure import Figure, paint_figure
 from data.demo.people import Person, sample_people, write_queries
 from data.demo.scene import CAMERAS, cast_shadow, paint_background, paint_obstacle, record
 from utils.errors import UserError
 from utils.files import atomic_write, read_json, write_json
-from utils.interrupts import ignore_sigint_in_children
+from utils.processes import map_in_processes
 from utils.progress import Progress
 
 VERSION = 2  # of the drawing: raise it when pictures change, so that existing data sets are drawn again
@@ -35,23 +29,16 @@ _MIN_AREAS = {"hair": 14, "upper": 120, "lower": 90, "shoes": 22, "bag": 34, "st
 
 
 @dataclass(frozen=True)
-class PhotoSession:
-    """A person and the number of pictures to take of them."""
+class Shot:
+    """A picture to take of a person; everything random in it depends on `seed`, `number` and `place`."""
 
-    number: int
+    seed: int
+    number: int  # of the person
+    place: int  # among the pictures of the person
     split: str
     person: Person
-    images: int
-
-
-@dataclass(frozen=True)
-class Photograph:
-    """A picture and what it shows."""
-
-    jpeg: bytes  # the file's contents
     camera: int  # index in `CAMERAS`
     view: str  # a key of `VIEWS`
-    visible: dict[str, str | None]  # {attribute: value, or None where it cannot be seen}
 
 
 def draw_demo(
@@ -92,64 +79,43 @@ def draw_demo(
         shutil.rmtree(root / "imgs", ignore_errors=True)
     write_json(root / STAMP, requested | {"finished": False})
 
-    images = {"train": train_images, "val": eval_images, "test": eval_images}
-    people = [(split, person) for split, people in sample_people(seed, counts).items() for person in people]
-    sessions = [PhotoSession(number, split, person, images[split]) for number, (split, person) in enumerate(people)]
+    shots = _plan(seed, counts, {"train": train_images, "val": eval_images, "test": eval_images})
+    words = {shot.number: Random(f"{seed} words {shot.number}") for shot in shots}
     entries: list[dict[str, Any]] = []
     attributes: dict[str, dict[str, str | None]] = {}
-    with Progress(sum(session.images for session in sessions), desc="drawing the demo", unit="picture") as bar:
-        for session, photographs in _run(sessions, seed, workers or len(os.sched_getaffinity(0))):
-            rng = Random(f"{seed} words {session.number}")
-            for place, photograph in enumerate(photographs):
-                name = f"{session.split}/{session.number:04d}_c{photograph.camera + 1}_{place}.jpg"
-                with atomic_write(root / "imgs" / name) as temporary:
-                    temporary.write_bytes(photograph.jpeg)
-                queries = list(write_queries(photograph.visible, rng))
-                entries.append({"split": session.split, "captions": queries, "file_path": name, "id": session.number})
-                camera = CAMERAS[photograph.camera].place
-                attributes[name] = photograph.visible | {"view": photograph.view, "camera": camera}
-                bar.advance()
+    pictures = map_in_processes(take_photograph, shots, workers or len(os.sched_getaffinity(0)), chunk_size=12)
+    with Progress(len(shots), desc="drawing the demo", unit="picture") as bar:
+        for shot, (jpeg, visible) in zip(shots, pictures, strict=True):
+            name = f"{shot.split}/{shot.number:04d}_c{shot.camera + 1}_{shot.place}.jpg"
+            with atomic_write(root / "imgs" / name) as temporary:
+                temporary.write_bytes(jpeg)
+            queries = list(write_queries(visible, words[shot.number]))
+            entries.append({"split": shot.split, "captions": queries, "file_path": name, "id": shot.number})
+            attributes[name] = visible | {"view": shot.view, "camera": CAMERAS[shot.camera].place}
+            bar.advance()
     write_json(root / ATTRIBUTES, attributes)
     write_json(root / ANNOTATION, entries)
     write_json(root / STAMP, requested | {"finished": True})
 
 
-def _run(sessions: list[PhotoSession], seed: int, workers: int) -> Iterator[tuple[PhotoSession, list[Photograph]]]:
-    """Yield each session with its photographs, in order."""
-    photograph = partial(_photograph, seed=seed)
-    if workers == 1:
-        yield from zip(sessions, map(photograph, sessions), strict=True)
-        return
-    # "spawn": a library may have started threads, which a fork would break
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        with ignore_sigint_in_children():
-            results = pool.map(photograph, sessions, chunksize=2)
-        yield from zip(sessions, results, strict=True)
-    except BrokenProcessPool:
-        raise UserError("a process that drew pictures was killed (out of memory?): run again") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _plan(seed: int, counts: dict[str, int], images: dict[str, int]) -> list[Shot]:
+    """Return all pictures to take; cameras and views of a person repeat only after all of them were used."""
+    people = [(split, person) for split, people in sample_people(seed, counts).items() for person in people]
+    shots = []
+    for number, (split, person) in enumerate(people):
+        rng = Random(f"{seed} sitting {number}")
+        cameras = rng.sample(range(len(CAMERAS)), len(CAMERAS))
+        views = rng.sample(sorted(VIEWS), len(VIEWS))
+        for place in range(images[split]):
+            camera, view = cameras[place % len(cameras)], views[place % len(views)]
+            shots.append(Shot(seed, number, place, split, person, camera, view))
+    return shots
 
 
-def _photograph(session: PhotoSession, *, seed: int) -> list[Photograph]:
-    """Take all pictures of a person; cameras and views repeat only after all of them were used."""
-    rng = Random(f"{seed} sitting {session.number}")
-    cameras = rng.sample(range(len(CAMERAS)), len(CAMERAS))
-    views = rng.sample(sorted(VIEWS), len(VIEWS))
-    photographs = []
-    for place in range(session.images):
-        camera, view = cameras[place % len(cameras)], views[place % len(views)]
-        photographs.append(
-            take_photograph(session.person, camera=camera, view=view, seed=(seed, session.number, place))
-        )
-    return photographs
-
-
-def take_photograph(person: Person, *, camera: int, view: str, seed: tuple[int, ...]) -> Photograph:
-    """Draw one picture of a person; everything random depends on `seed` only."""
-    rng = np.random.default_rng(seed)
-    site = CAMERAS[camera]
+def take_photograph(shot: Shot) -> tuple[bytes, dict[str, str | None]]:
+    """Return a JPEG file, and what it shows: {attribute: value, or None where it cannot be seen}."""
+    rng = np.random.default_rng((shot.seed, shot.number, shot.place))
+    site = CAMERAS[shot.camera]
     width, height = int(rng.integers(64, 73)) * OVERSAMPLING, int(rng.integers(144, 161)) * OVERSAMPLING
     tall = height * rng.uniform(0.86, 0.93)
     x = width * (0.5 + rng.normal(0, 0.025))
@@ -158,19 +124,17 @@ def take_photograph(person: Person, *, camera: int, view: str, seed: tuple[int, 
     cast_shadow(background, x, crown + 0.985 * tall, tall, site.light)
     canvas = Canvas(width, height, site.light, rng)
     pose = Pose(
-        heading=float((1 if rng.random() < 0.5 else -1) * VIEWS[view] + rng.normal(0, 7)),
+        heading=float((1 if rng.random() < 0.5 else -1) * VIEWS[shot.view] + rng.normal(0, 7)),
         phase=float(rng.random()),
         stride=float(rng.choice([0.15, 0.7, 0.9]) * rng.uniform(0.8, 1.1)),
         pitch=site.pitch + float(rng.normal(0, 1.5)),
     )
-    figure = Figure(canvas, person, pose, Placement(tall, x, crown))
-    paint_hair_behind(figure)
-    paint_clothed_body(figure)
-    paint_head(figure)
-    if rng.random() < site.obstacle[1]:
+    figure = Figure(canvas, shot.person, pose, Placement(tall, x, crown))
+    paint_figure(figure)
+    if rng.random() < site.obstacle_share:
         paint_obstacle(canvas, site, rng)
     jpeg = record(canvas.compose(background), site, rng)
-    return Photograph(jpeg, camera, view, _visible_attributes(canvas.visible_areas(), person, view))
+    return jpeg, _visible_attributes(canvas.visible_areas(), shot.person, shot.view)
 
 
 def _visible_attributes(areas: dict[str, float], person: Person, view: str) -> dict[str, str | None]:

@@ -1,10 +1,9 @@
-"""Paint a picture shape by shape, in shades of named colors, and record which part is visible where."""
+"""Paint a picture shape by shape, and record which part is visible where."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,66 +16,10 @@ Points = NDArray[np.float64]
 OVERSAMPLING = 3  # canvas pixels per pixel of the picture, in each direction
 PARTS = ("none", "skin", "hair", "upper", "lower", "shoes", "bag", "hat", "strap", "under", "face")
 
-# sRGB shades of clothes and hair of each color; the shade of a garment is close to one of them.
-_CLOTH: dict[str, list[Color]] = {
-    "black": [(30, 29, 29), (37, 36, 36), (25, 25, 26)],
-    "white": [(236, 234, 228), (244, 244, 244), (228, 232, 236)],
-    "gray": [(124, 124, 122), (140, 140, 138), (110, 110, 110)],
-    "red": [(182, 32, 38), (200, 44, 42), (164, 24, 40)],
-    "orange": [(226, 118, 38), (232, 132, 52), (214, 104, 34)],
-    "yellow": [(232, 196, 60), (240, 210, 84), (222, 184, 48)],
-    "green": [(52, 116, 66), (70, 132, 76), (40, 98, 60)],
-    "blue": [(48, 98, 180), (62, 116, 196), (40, 84, 160)],
-    "dark blue": [(30, 40, 78), (36, 46, 88), (28, 36, 68)],
-    "light blue": [(144, 186, 222), (156, 196, 228), (132, 176, 214)],
-    "purple": [(104, 58, 134), (120, 74, 150), (90, 48, 116)],
-    "pink": [(230, 146, 172), (236, 160, 182), (222, 126, 158)],
-    "brown": [(104, 70, 46), (118, 80, 52), (90, 60, 42)],
-    "beige": [(204, 184, 148), (212, 194, 162), (194, 172, 136)],
-}
-_HAIR: dict[str, list[Color]] = {
-    "black": [(28, 24, 24), (34, 30, 30)],
-    "brown": [(84, 54, 34), (100, 64, 38), (72, 46, 32)],
-    "blonde": [(206, 170, 104), (216, 184, 124), (190, 152, 88)],
-    "red": [(150, 68, 34), (162, 78, 40)],
-    "gray": [(150, 150, 150), (172, 172, 170)],
-}
-_DENIM: list[Color] = [(70, 98, 146), (84, 114, 160), (58, 84, 132)]
-_SKIN: list[Color] = [
-    *[(244, 212, 190), (236, 196, 168), (224, 178, 144), (206, 158, 122)],
-    *[(178, 128, 94), (146, 100, 72), (110, 74, 54), (86, 58, 44)],
-]
-
-
-def cloth_shade(name: str, rng: Random) -> Color:
-    """Return a shade for a garment of the color `name`."""
-    return _vary(rng.choice(_CLOTH[name]), rng, 8)
-
-
-def hair_shade(name: str, rng: Random) -> Color:
-    """Return a shade for hair of the color `name`."""
-    return _vary(rng.choice(_HAIR[name]), rng, 6)
-
-
-def denim_shade(rng: Random) -> Color:
-    """Return a shade for a pair of jeans."""
-    return _vary(rng.choice(_DENIM), rng, 6)
-
-
-def skin_shade(tone: float, rng: Random) -> Color:
-    """Return a shade of skin, from light at `tone` 0 to dark at 1."""
-    return _vary(_SKIN[min(len(_SKIN) - 1, int(tone * len(_SKIN)))], rng, 4)
-
 
 def darken(color: Color, factor: float) -> Color:
     """Multiply red, green and blue by a factor below 1."""
     return tuple(factor * channel for channel in color)
-
-
-def _vary(color: Color, rng: Random, spread: int) -> Color:
-    """Change a color at random: its lightness by up to `spread` levels, its hue hardly."""
-    lighter = rng.randint(-spread, spread)
-    return tuple(min(255, max(0, channel + lighter + rng.randint(-3, 3))) for channel in color)
 
 
 @dataclass

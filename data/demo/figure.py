@@ -1,70 +1,21 @@
-"""Paint a person's limbs, clothes and bag, from the far side to the near one."""
+"""Paint a person: limbs, clothes and bag from the far side to the near one, then head, hair and hat."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from math import cos, sin
+from pathlib import Path
 from random import Random
 
 import numpy as np
 
 from data.demo.body import Body, Build, Placement, Pose, Section, Vector
-from data.demo.canvas import (
-    FLAT,
-    Canvas,
-    Color,
-    Finish,
-    Stripes,
-    cloth_shade,
-    darken,
-    denim_shade,
-    hair_shade,
-    skin_shade,
-)
-from data.demo.people import Person
+from data.demo.canvas import FLAT, Canvas, Color, Finish, Points, Shape, Stripes, darken
+from data.demo.people import Person, Shades
+from utils.files import read_tables
 
-# Where each garment ends, and how loose it is, as shares of the body's height.
-_HEMS = {
-    **{"t-shirt": 0.515, "shirt": 0.53, "sweater": 0.52, "hoodie": 0.525, "jacket": 0.535, "coat": 0.7},
-    **{"tank top": 0.505, "dress": 0.66},
-}
-_LOOSE = {
-    **{"t-shirt": 0.007, "shirt": 0.007, "sweater": 0.01, "hoodie": 0.014, "jacket": 0.014, "coat": 0.017},
-    **{"tank top": 0.003, "dress": 0.005},
-}
-_NECKLINES = {"tank top": 0.225, "dress": 0.22, "jacket": 0.25, "coat": 0.24, "shirt": 0.205}  # lower ends
-
-
-@dataclass(frozen=True)
-class Shades:
-    """The sRGB shades of a person, the same in every picture."""
-
-    skin: Color
-    hair: Color
-    upper: Color
-    stripe: Color
-    under: Color  # what an open jacket shows
-    lower: Color
-    shoes: Color
-    bag: Color
-    hat: Color
-
-    @classmethod
-    def of(cls, person: Person, tone: float) -> Shades:
-        """Choose the shades of a person with a skin tone from 0 (light) to 1 (dark)."""
-        rng = Random(f"{person.look} shades")
-        skin = skin_shade(tone, rng)
-        hair = hair_shade(person.hair_color, rng)
-        upper = cloth_shade(person.upper_color, rng)
-        dark = sum(upper) < 330
-        stripe = cloth_shade(rng.choice(("white", "light blue") if dark else ("black", "dark blue")), rng)
-        neutral = [name for name in ("black", "white", "gray") if name != person.upper_color]
-        under = cloth_shade(rng.choice(neutral), rng)
-        lower = denim_shade(rng) if person.lower_garment == "jeans" else cloth_shade(person.lower_color, rng)
-        if person.lower_garment == "dress":
-            lower = upper
-        shoes, bag, hat = (cloth_shade(name, rng) for name in (person.shoe_color, person.bag_color, person.hat_color))
-        return cls(skin, hair, upper, stripe, under, lower, shoes, bag, hat)
+_GARMENTS = read_tables(Path(__file__).with_suffix(".yaml"))
+_HAIR_ENDS = {"medium-length": 0.165, "long": 0.27}  # lower end of loose hair, as a share of the body's height
 
 
 class Figure:
@@ -78,7 +29,15 @@ class Figure:
         self.shades = Shades.of(person, tone)
 
 
-def paint_clothed_body(figure: Figure) -> None:
+def paint_figure(figure: Figure) -> None:
+    """Paint a person on the figure's canvas."""
+    if _has_hanging_hair(figure) and figure.body.facing(0) > 0:
+        _paint_back_hair(figure)
+    _paint_clothed_body(figure)
+    _paint_head(figure)
+
+
+def _paint_clothed_body(figure: Figure) -> None:
     """Paint everything except the head."""
     body = figure.body
     right, left = (body.nearness(body.joints[f"{side}_shoulder"]) for side in ("right", "left"))
@@ -145,7 +104,7 @@ def _paint_leg(figure: Figure, side: str) -> None:
 
 def _paint_arm(figure: Figure, side: str) -> None:
     body, person = figure.body, figure.person
-    thick, loose = body.build.limb, 0.6 * _LOOSE[person.upper_garment]
+    thick, loose = body.build.limb, 0.6 * _GARMENTS[person.upper_garment]["loose"]
     shoulder, elbow, wrist, hand = (body.joints[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist", "hand"))
     arm = body.limb([shoulder, elbow, wrist, hand], (0.028 * thick, 0.024 * thick, 0.018 * thick, 0.019 * thick))
     figure.canvas.paint(arm, figure.shades.skin, "skin", Finish(0.022 * body.scale, shadow=0.4))
@@ -183,11 +142,11 @@ def _paint_upper_garment(figure: Figure) -> None:
     body, garment, shades = figure.body, figure.person.upper_garment, figure.shades
     neck = [body.point(0, 0.11, 0.004), body.point(0, 0.175, -0.002)]
     figure.canvas.paint(body.limb(neck, (0.027, 0.032)), shades.skin, "skin", Finish(0.02 * body.scale))
-    flare = {"coat": 0.02, "dress": 0.045}.get(garment, 0.004)
+    cut = _GARMENTS[garment]
     sections = _trunk_sections(body.build)
-    if _HEMS[garment] > 0.505:
-        sections.append((_HEMS[garment], body.build.hip + flare, body.build.depth + flare))
-    worn = body.trunk(sections, loose=_LOOSE[garment])
+    if cut["hem"] > 0.505:
+        sections.append((cut["hem"], body.build.hip + cut["flare"], body.build.depth + cut["flare"]))
+    worn = body.trunk(sections, loose=cut["loose"])
     figure.canvas.paint(worn, _upper_color(figure), "upper", Finish(0.055 * body.scale, folds=0.11, shadow=0.35))
     if body.facing(0) > 0.25:
         _paint_front(figure)
@@ -200,19 +159,18 @@ def _paint_upper_garment(figure: Figure) -> None:
         figure.canvas.paint(collar, darken(shades.upper, 0.82), "upper", Finish(0.01 * body.scale, shadow=0.2))
     if garment in {"dress", "coat"}:
         waist, depth = body.build.waist, body.build.depth * 0.88
-        belt = body.trunk([(0.382, waist, depth), (0.398, waist, depth)], loose=_LOOSE[garment])
+        belt = body.trunk([(0.382, waist, depth), (0.398, waist, depth)], loose=cut["loose"])
         figure.canvas.paint(belt, darken(shades.upper, 0.62), "upper", Finish(relief=0.2, shadow=0.0), only_on="upper")
 
 
 def _paint_front(figure: Figure) -> None:
     """Paint the neckline, the seam of an open front, and the pocket of a hoodie."""
     body, garment, shades = figure.body, figure.person.upper_garment, figure.shades
-    loose = _LOOSE[garment]
+    loose, end = _GARMENTS[garment]["loose"], _GARMENTS[garment]["neckline"]
 
     def front(azimuth: float, y: float) -> Vector:
         return body.surface(body.build.chest * 0.9 + loose, body.build.depth + loose, azimuth, y)
 
-    end = _NECKLINES.get(garment, 0.185)
     width = (24 if garment in {"tank top", "dress"} else 15) * 0.6
     neckline = [body.point(-0.028, 0.15, 0.02), body.point(0.028, 0.15, 0.02), front(width, 0.172)]
     neckline += [front(0, end), front(-width, 0.172)]
@@ -220,7 +178,7 @@ def _paint_front(figure: Figure) -> None:
     figure.canvas.paint(body.polygon(neckline), color, part, Finish(relief=0.15, shadow=0.0), only_on="upper")
     dark = darken(shades.upper, 0.62)
     if garment in {"jacket", "coat", "shirt"}:
-        seam = body.limb([front(1, y) for y in (end, 0.35, _HEMS[garment] - 0.02)], (0.004, 0.004, 0.004))
+        seam = body.limb([front(1, y) for y in (end, 0.35, _GARMENTS[garment]["hem"] - 0.02)], (0.004, 0.004, 0.004))
         figure.canvas.paint(seam, dark, "upper", FLAT, only_on="upper")
     if garment == "hoodie":
         pocket = [front(azimuth, y) for azimuth, y in ((28, 0.4), (36, 0.48), (-36, 0.48), (-28, 0.4))]
@@ -288,3 +246,108 @@ def _paint_shoulder_bag(figure: Figure) -> None:
     figure.canvas.paint(bag, color, "bag", Finish(0.03 * body.scale, folds=0.05, shadow=0.35))
     flap = body.box(center + [-0.012, -0.02, 0], (0.02, 0.026, 0.076))
     figure.canvas.paint(flap, darken(color, 0.75), "bag", Finish(0.02 * body.scale, shadow=0.1))
+
+
+def _paint_head(figure: Figure) -> None:
+    """Paint the head in front of everything painted before."""
+    body, person, hair = figure.body, figure.person, figure.shades.hair
+    center = _center(body)
+    color, part = (figure.shades.skin, "skin") if person.hair_length == "bald" else (hair, "hair")
+    figure.canvas.paint(body.ellipse(center, _half_width(body), 0.064), color, part, Finish(0.03 * body.scale))
+    if cos(body.turn) > -0.45:
+        _paint_face(figure, center)
+    if person.hair_length != "bald" and cos(body.turn) > -0.2:
+        _paint_fringe(figure, center)
+    if person.hair_style == "tied" and body.facing(180) >= -0.6:
+        tail = [body.point(0, 0.055, -0.06), body.point(0, 0.1, -0.085), body.point(0, 0.2, -0.075)]
+        figure.canvas.paint(body.limb(tail, (0.017, 0.02, 0.012)), hair, "hair", Finish(0.015 * body.scale, folds=0.12))
+    if _has_hanging_hair(figure):
+        if cos(body.turn) <= 0:
+            _paint_back_hair(figure)
+        else:
+            _paint_front_hair(figure)
+    if person.hat != "none":
+        _paint_hat(figure, center)
+
+
+def _center(body: Body) -> Points:
+    return body.project(body.point(0, 0.07, 0.012))
+
+
+def _half_width(body: Body) -> float:
+    return 0.047 + 0.007 * abs(sin(body.turn))
+
+
+def _has_hanging_hair(figure: Figure) -> bool:
+    return figure.person.hair_length in _HAIR_ENDS and figure.person.hair_style == "loose"
+
+
+def _paint_face(figure: Figure, head: Points) -> None:
+    body, skin, scale = figure.body, figure.shades.skin, figure.body.scale
+    ahead, aside = cos(body.turn), sin(body.turn)
+    center = head + [0.024 * aside * scale, 0.012 * scale]
+    half_width = 0.038 - 0.006 * abs(aside) - (0.012 if ahead < -0.1 else 0.0)
+    figure.canvas.paint(body.ellipse(center, half_width, 0.051), skin, "face", Finish(0.025 * body.scale, shadow=0.0))
+    if abs(aside) > 0.5 and ahead > -0.2:  # in profile
+        nose = center + [(half_width + 0.002) * scale * (1 if aside > 0 else -1), 0.004 * scale]
+        figure.canvas.paint(body.ellipse(nose, 0.006, 0.009), skin, "face", Finish(depth=3, shadow=0.0))
+    for side in (-1, 1):
+        x = 0.017 * side * ahead + 0.016 * aside
+        if abs(x) < half_width * 0.95 and ahead > -0.1:
+            eye = center + [x * scale, -0.006 * scale]
+            figure.canvas.paint(body.ellipse(eye, 0.0055, 0.0035), darken(skin, 0.32), "face", FLAT)
+            brow = eye - [0, 0.009 * scale]
+            figure.canvas.paint(body.ellipse(brow, 0.009, 0.002), darken(skin, 0.32), "face", FLAT)
+    if ahead > 0:
+        mouth = center + [0.012 * aside * scale, 0.026 * scale]
+        lips = (0.72 * skin[0], 0.5 * skin[1], 0.5 * skin[2])
+        figure.canvas.paint(body.ellipse(mouth, 0.011 * max(ahead, 0.5), 0.0032), lips, "face", FLAT)
+
+
+def _paint_fringe(figure: Figure, head: Points) -> None:
+    """Paint the hair over the forehead."""
+    body, hair, scale = figure.body, figure.shades.hair, figure.body.scale
+    ahead, aside = cos(body.turn), sin(body.turn)
+    center = head + [-0.006 * aside * scale, -0.038 * scale]
+    fringe = body.ellipse(center, 0.044 + 0.004 * abs(aside), 0.026)
+    figure.canvas.paint(fringe, hair, "hair", Finish(0.02 * scale, shadow=0.15))
+    if figure.person.gender == "female" and ahead > 0.3:
+        parting = head + [0.024 * scale, -0.026 * scale]
+        figure.canvas.paint(body.ellipse(parting, 0.02, 0.022), hair, "hair", Finish(0.02 * body.scale, shadow=0.1))
+
+
+def _paint_back_hair(figure: Figure) -> None:
+    """Paint loose hair from the crown down the back."""
+    body, end = figure.body, _HAIR_ENDS[figure.person.hair_length]
+    points = [body.point(0, 0.06, -0.012), body.point(0, 0.13, -0.028), body.point(0, end - 0.035, -0.05)]
+    hair = body.limb(points, (0.052, 0.055, 0.05))
+    figure.canvas.paint(hair, figure.shades.hair, "hair", Finish(0.035 * body.scale, folds=0.12))
+
+
+def _paint_front_hair(figure: Figure) -> None:
+    """Paint loose hair next to the face and down the chest."""
+    body, end = figure.body, _HAIR_ENDS[figure.person.hair_length] - 0.015
+    for side in (-1, 1):
+        points = [body.point(side * 0.042, 0.05, -0.004), body.point(side * 0.05, 0.11, 0.0)]
+        points.append(body.point(side * 0.056, end, 0.03 if end > 0.2 else 0.0))
+        lock = body.limb(points, (0.012, 0.017, 0.013))
+        figure.canvas.paint(lock, figure.shades.hair, "hair", Finish(0.012 * body.scale, folds=0.1, shadow=0.2))
+
+
+def _paint_hat(figure: Figure, head: Points) -> None:
+    body, scale, cap = figure.body, figure.body.scale, figure.person.hat == "cap"
+    ahead, aside = cos(body.turn), sin(body.turn)
+    dark = darken(figure.shades.hat, 0.8)
+    lower_edge = 0.018 if cap else 0.004  # above the center
+    dome = body.ellipse(head + [0, -0.012 * scale], _half_width(body) + 0.006, 0.066).polygons[0]
+    line = float(head[1]) - lower_edge * scale
+    dome[:, 1] = dome[:, 1].clip(max=line)
+    figure.canvas.paint(Shape(polygons=[dome]), figure.shades.hat, "hat", Finish(0.03 * body.scale))
+    if not cap:
+        half, thick = _half_width(body) * scale, 0.011 * scale
+        rim = np.array([[-half, -thick], [half, -thick], [half, thick], [-half, thick]]) + [float(head[0]), line]
+        figure.canvas.paint(Shape(polygons=[rim]), dark, "hat")
+    elif ahead > -0.5:
+        center = head + [0.05 * aside * scale, -lower_edge * scale + 0.004 * scale]
+        brim = body.ellipse(center, 0.036 + 0.01 * abs(aside), 0.008 + 0.008 * max(ahead, 0))
+        figure.canvas.paint(brim, dark, "hat")

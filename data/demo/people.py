@@ -1,12 +1,20 @@
-"""Sample people with random attributes, and write queries that describe what is visible of them."""
+"""Sample people with random attributes and colors, and write queries that describe what is visible of them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
+from pathlib import Path
 from random import Random
 from typing import Any
+
+from data.demo.canvas import Color
+from utils.files import read_tables
+
+_TABLES = read_tables(Path(__file__).with_suffix(".yaml"))
+_SHADES = _TABLES["shades"]
 
 
 @dataclass(frozen=True)
@@ -36,46 +44,47 @@ class Person:
         return tuple(value for value in vars(self).values() if isinstance(value, str))
 
 
-# Rare colors are about as frequent as common ones, so that a small data set contains all of them.
-_WEIGHTS: dict[str, dict[str, int]] = {
-    "upper_color": {
-        **{"black": 9, "white": 9, "gray": 7, "blue": 8, "red": 9, "dark blue": 6, "green": 8, "light blue": 6},
-        **{"pink": 7, "purple": 7, "yellow": 8, "orange": 8, "brown": 6, "beige": 5},
-    },
-    "male_upper": {"t-shirt": 30, "shirt": 18, "sweater": 13, "hoodie": 14, "jacket": 17, "coat": 5, "tank top": 3},
-    "female_upper": {"t-shirt": 22, "shirt": 16, "sweater": 14, "hoodie": 8, "jacket": 14, "coat": 8, "tank top": 8},
-    "male_lower": {"trousers": 52, "jeans": 18, "shorts": 30},
-    "female_lower": {"trousers": 36, "jeans": 14, "shorts": 18, "skirt": 20, "dress": 12},
-    "trousers": {
-        **{"black": 17, "dark blue": 11, "gray": 12, "beige": 12, "brown": 12, "white": 12, "green": 12, "red": 12},
-    },
-    "shorts": {"black": 14, "dark blue": 11, "gray": 11, "beige": 12, "blue": 10, "white": 12, "green": 11, "red": 11},
-    "skirt": {"black": 15, "dark blue": 11, "red": 13, "gray": 11, "white": 12, "pink": 13, "beige": 9, "green": 12},
-    "dress": {"black": 12, "red": 15, "blue": 14, "white": 12, "green": 12, "pink": 12, "yellow": 12, "purple": 11},
-    "shoe_color": {"black": 34, "white": 26, "gray": 12, "brown": 13, "red": 7, "blue": 4, "dark blue": 4},
-    "male_hair": {"short": 84, "medium-length": 6, "bald": 10},
-    "female_hair": {"short": 16, "medium-length": 34, "long": 50},
-    "hair_color": {"black": 40, "brown": 30, "blonde": 15, "gray": 9, "red": 6},
-    "bag": {"none": 46, "backpack": 22, "handbag": 16, "shoulder bag": 16},
-    "bag_color": {"black": 34, "brown": 16, "red": 12, "blue": 11, "gray": 11, "green": 8, "beige": 8},
-    "hat": {"none": 84, "cap": 10, "beanie": 6},
-    "hat_color": {"black": 34, "red": 20, "white": 14, "blue": 16, "green": 8, "gray": 8},
-}
+@dataclass(frozen=True)
+class Shades:
+    """The sRGB shades of a person, the same in every picture."""
 
-# Probability that a query mentions what is visible, and that it adds the color.
-_MENTION = {"gender": 0.9, "upper": 0.97, "lower": 0.93, "shoes": 0.66, "hair": 0.66, "bag": 0.85, "hat": 0.85}
-_MENTION_COLOR = {"upper": 0.96, "lower": 0.95, "shoes": 0.95, "hair": 0.8, "bag": 0.72, "hat": 0.75}
-_MENTION_SLEEVES, _MENTION_PATTERN, _MENTION_LENGTH = 0.4, 0.8, 0.72
-_SYNONYMS: dict[str, tuple[str, ...]] = {
-    **{"male": ("man", "man", "guy", "gentleman"), "female": ("woman", "woman", "lady", "girl")},
-    **{"gray": ("gray", "grey"), "purple": ("purple", "violet"), "beige": ("beige", "tan", "khaki")},
-    **{"dark blue": ("dark blue", "navy blue", "navy"), "light blue": ("light blue", "pale blue", "sky-blue")},
-    **{"t-shirt": ("t-shirt", "tee", "T-shirt"), "shirt": ("shirt", "button-up shirt", "shirt")},
-    **{"sweater": ("sweater", "pullover", "jumper"), "trousers": ("trousers", "pants", "slacks")},
-    **{"sneakers": ("sneakers", "trainers", "shoes"), "cap": ("cap", "hat"), "beanie": ("beanie", "hat")},
-    **{"backpack": ("backpack", "rucksack"), "handbag": ("handbag", "purse")},
-    **{"shoulder bag": ("shoulder bag", "messenger bag")},
-}
+    skin: Color
+    hair: Color
+    upper: Color
+    stripe: Color
+    under: Color  # what an open jacket shows
+    lower: Color
+    shoes: Color
+    bag: Color
+    hat: Color
+
+    @classmethod
+    def of(cls, person: Person, tone: float) -> Shades:
+        """Choose the shades of a person with a skin tone from 0 (light) to 1 (dark)."""
+        rng = Random(f"{person.look} shades")
+
+        def cloth(name: str) -> Color:
+            return _vary(rng.choice(_SHADES["cloth"][name]), rng, 8)
+
+        tones = _SHADES["skin"]
+        skin = _vary(tones[min(len(tones) - 1, int(tone * len(tones)))], rng, 4)
+        hair = _vary(rng.choice(_SHADES["hair"][person.hair_color]), rng, 6)
+        upper = cloth(person.upper_color)
+        dark = sum(upper) < 330
+        stripe = cloth(rng.choice(("white", "light blue") if dark else ("black", "dark blue")))
+        under = cloth(rng.choice([name for name in ("black", "white", "gray") if name != person.upper_color]))
+        jeans = person.lower_garment == "jeans"
+        lower = _vary(rng.choice(_SHADES["denim"]), rng, 6) if jeans else cloth(person.lower_color)
+        if person.lower_garment == "dress":
+            lower = upper
+        shoes, bag, hat = (cloth(name) for name in (person.shoe_color, person.bag_color, person.hat_color))
+        return cls(skin, hair, upper, stripe, under, lower, shoes, bag, hat)
+
+
+def _vary(color: Color, rng: Random, spread: int) -> Color:
+    """Change a color at random: its lightness by up to `spread` levels, its hue hardly."""
+    lighter = rng.randint(-spread, spread)
+    return tuple(min(255, max(0, channel + lighter + rng.randint(-3, 3))) for channel in color)
 
 
 def sample_people(seed: int, counts: Mapping[str, int]) -> dict[str, list[Person]]:
@@ -156,7 +165,7 @@ def _sample_twin(person: Person, rng: Random) -> Person:
 
 
 def _sample(rng: Random, what: str, other_than: str = "") -> str:
-    weights = _WEIGHTS[what]
+    weights = _TABLES["weights"][what]
     while (value := rng.choices(list(weights), list(weights.values()))[0]) == other_than:
         pass
     return value
@@ -181,28 +190,28 @@ def _sample_mentioned(visible: Mapping[str, str | None], rng: Random) -> dict[st
 
     def mention(kind: str, noun: str, color: str) -> None:
         value = visible[noun]
-        if value is None or rng.random() > _MENTION[kind]:
+        if value is None or rng.random() > _TABLES["mention"][kind]:
             return
         mentioned[noun] = value
         color_value = visible[color]
-        if color_value is not None and rng.random() < _MENTION_COLOR[kind]:
+        if color_value is not None and rng.random() < _TABLES["mention_color"][kind]:
             mentioned[color] = color_value
 
-    if (gender := visible["gender"]) and rng.random() < _MENTION["gender"]:
+    if (gender := visible["gender"]) and rng.random() < _TABLES["mention"]["gender"]:
         mentioned["gender"] = gender
     mention("upper", "upper_garment", "upper_color")
     if "upper_garment" in mentioned:
-        if visible["pattern"] == "striped" and rng.random() < _MENTION_PATTERN:
+        if visible["pattern"] == "striped" and rng.random() < 0.8:
             mentioned["pattern"] = "striped"
-        if visible["upper_garment"] != "tank top" and visible["sleeves"] and rng.random() < _MENTION_SLEEVES:
+        if visible["upper_garment"] != "tank top" and visible["sleeves"] and rng.random() < 0.4:
             mentioned["sleeves"] = visible["sleeves"]
     if visible["lower_garment"] != "dress":  # a dress is mentioned as the upper garment
         mention("lower", "lower_garment", "lower_color")
     mention("shoes", "shoes", "shoe_color")
-    if rng.random() < _MENTION["hair"]:
-        if (color := visible["hair_color"]) and rng.random() < _MENTION_COLOR["hair"]:
+    if rng.random() < _TABLES["mention"]["hair"]:
+        if (color := visible["hair_color"]) and rng.random() < _TABLES["mention_color"]["hair"]:
             mentioned["hair_color"] = color
-        if (length := visible["hair_length"]) and rng.random() < _MENTION_LENGTH:
+        if (length := visible["hair_length"]) and rng.random() < 0.72:
             mentioned["hair_length"] = length
     mention("bag", "bag", "bag_color")
     mention("hat", "hat", "hat_color")
@@ -210,85 +219,63 @@ def _sample_mentioned(visible: Mapping[str, str | None], rng: Random) -> dict[st
 
 
 def _sentence(mentioned: dict[str, str], rng: Random) -> str:
-    gender = mentioned.get("gender")
-    who = _synonym(gender, rng) if gender else rng.choice(("person", "pedestrian", "person"))
-    subject, possessive = {"male": ("he", "his"), "female": ("she", "her"), None: ("they", "their")}[gender]
-    has, is_, wears = ("has", "is", "wears") if gender else ("have", "are", "wear")
-    clothes = [phrase for phrase in (_upper(mentioned, rng), _lower(mentioned, rng)) if phrase]
-    shoes, hair = _shoes(mentioned, rng), _hair(mentioned)
-    bag, hat = (_with_article(_phrase(mentioned, rng, f"{item}_color", item)) for item in ("bag", "hat"))
-    form = rng.randrange(5)
+    """Describe the mentioned attributes in one of the forms of people.yaml."""
 
-    if form == 0:  # one sentence, hair first
-        text = f"A {who}" + (f" with {hair}" if hair else "") + f" wearing {_join([*clothes, shoes])}"
-        return text + (f", carrying {bag}" if bag else "") + (f", with {hat} on." if hat else ".")
-    if form == 1:  # several short sentences
-        sentences = [
-            f"The {who} {'wears' if gender else 'is wearing'} {_join(clothes)}.",
-            f"{subject.capitalize()} {has} {shoes} on {possessive} feet." if shoes else "",
-            f"{subject.capitalize()} {has} {hair}." if hair else "",
-            f"{subject.capitalize()} {is_} carrying {bag}." if bag else "",
-            f"There is {hat} on {possessive} head." if hat else "",
-        ]
-        return " ".join(filter(None, sentences))
-    if form == 2:  # keywords
-        return ", ".join(filter(None, (who, hair, *map(_bare, clothes), shoes, _bare(bag), _bare(hat))))
-    if form == 3:  # belongings first
-        first, rest = (f"with {bag}", clothes) if bag else (f"in {clothes[0]}", clothes[1:])
-        worn = _join([*rest, shoes])
-        text = f"A {who} {first}" + (f" and {hat}" if hat else "") + (f", dressed in {worn}." if worn else ".")
-        return f"{text} {possessive.capitalize()} hair is {_hair_words(mentioned)}." if hair else text
-    start = f"Somebody is looking for a {who} who {wears}" if gender else f"Find a {who} in"
-    text = f"{start} {_join(clothes)}"
-    text += f" {'and' if len(clothes) == 1 else 'together with'} {shoes}" if shoes else ""
-    details = [f"{subject} {has} {hair}" if hair else "", f"{subject} {is_} carrying {bag}" if bag else ""]
-    details.append(f"{subject} {has} {hat} on" if hat else "")
-    return f"{text}; {_join(details)}." if any(details) else f"{text}."
+    def phrase(*names: str) -> str:
+        values = [mentioned[name] for name in names if name in mentioned]
+        return " ".join(rng.choice(_TABLES["synonyms"].get(value, [value])) for value in values)
 
+    gender = mentioned.get("gender", "unknown")
+    who = rng.choice(_TABLES["synonyms"][gender])
+    upper = ""
+    if "upper_garment" in mentioned:
+        words = [phrase("upper_color"), mentioned.get("pattern", "")]
+        words.insert(2 if rng.random() < 0.5 else 0, mentioned.get("sleeves", ""))
+        upper = _with_article(" ".join(filter(None, (*words, phrase("upper_garment")))))
+    lower = phrase("lower_color", "lower_garment")
+    if mentioned.get("lower_garment") == "skirt":
+        lower = _with_article(lower)
+    shoes = phrase("shoe_color", "shoes")
+    if shoes and rng.random() >= 0.8:
+        shoes = f"a pair of {shoes}"
+    bag, hat = _with_article(phrase("bag_color", "bag")), _with_article(phrase("hat_color", "hat"))
+    length, color = mentioned.get("hair_length", "").replace("bald", "shaved"), mentioned.get("hair_color", "")
+    hair = f"{length} {color} hair".replace("  ", " ").lstrip() if length or color else ""
 
-def _upper(mentioned: dict[str, str], rng: Random) -> str:
-    if "upper_garment" not in mentioned:
-        return ""
-    words = [_synonym(mentioned.get("upper_color"), rng), mentioned.get("pattern", "")]
-    sleeves = mentioned.get("sleeves", "")
-    words = [*words, sleeves] if rng.random() < 0.5 else [sleeves, *words]
-    return _with_article(" ".join(filter(None, (*words, _synonym(mentioned["upper_garment"], rng)))))
-
-
-def _lower(mentioned: dict[str, str], rng: Random) -> str:
-    phrase = _phrase(mentioned, rng, "lower_color", "lower_garment")
-    return _with_article(phrase) if mentioned.get("lower_garment") == "skirt" else phrase
+    clothes = [garment for garment in (upper, lower) if garment]
+    values = _TABLES["grammar"][gender] | {
+        "who": who,
+        "gendered": who if gender != "unknown" else "",
+        "genderless": who if gender == "unknown" else "",
+        "clothes": _join(clothes),
+        "shoes": shoes,
+        "outfit": _join([*clothes, shoes]),
+        "first": f"with {bag}" if bag else f"in {clothes[0]}",
+        "rest": _join([*(clothes if bag else clothes[1:]), shoes]),
+        "linked_shoes": shoes and f"{'and' if len(clothes) == 1 else 'together with'} {shoes}",
+        "hair": "a bald head" if length == "shaved" else hair,
+        "hair_words": " and ".join(filter(None, (length, color))),
+        "bag": bag,
+        "hat": hat,
+    }
+    for name, text in {"upper": upper, "lower": lower, "bag": bag, "hat": hat}.items():
+        values[f"bare_{name}"] = text.removeprefix("a ").removeprefix("an ")
+    values |= {name.capitalize(): values[name].capitalize() for name in ("subject", "possessive")}
+    values["details"] = _join([_fill(detail, values) for detail in _TABLES["details"]])
+    return _fill(rng.choice(_TABLES["forms"]), values)
 
 
-def _shoes(mentioned: dict[str, str], rng: Random) -> str:
-    phrase = _phrase(mentioned, rng, "shoe_color", "shoes")
-    return f"a pair of {phrase}" if phrase and rng.random() >= 0.8 else phrase
+def _fill(form: str, values: Mapping[str, str]) -> str:
+    """Fill in the {names} of a form; a part in [brackets] is left out where one of its names is empty."""
 
+    def part(match: re.Match[str]) -> str:
+        return match[1] if all(values[name] for name in re.findall(r"{(\w+)}", match[1])) else ""
 
-def _hair(mentioned: dict[str, str]) -> str:
-    words = _hair_words(mentioned).replace(" and ", " ")
-    return "a bald head" if words == "shaved" else f"{words} hair" if words else ""
-
-
-def _hair_words(mentioned: dict[str, str]) -> str:
-    length = mentioned.get("hair_length", "").replace("bald", "shaved")
-    return " and ".join(filter(None, (length, mentioned.get("hair_color", ""))))
-
-
-def _phrase(mentioned: dict[str, str], rng: Random, *names: str) -> str:
-    return " ".join(filter(None, (_synonym(mentioned.get(name), rng) for name in names)))
-
-
-def _synonym(value: str | None, rng: Random) -> str:
-    return rng.choice(_SYNONYMS.get(value, (value,))) if value else ""
+    return re.sub(r"\[([^]]*)\]", part, form).format_map(values)
 
 
 def _with_article(phrase: str) -> str:
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}" if phrase else ""
-
-
-def _bare(phrase: str) -> str:
-    return phrase.removeprefix("a ").removeprefix("an ")
 
 
 def _join(phrases: list[str]) -> str:

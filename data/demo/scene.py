@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from data.demo.canvas import OVERSAMPLING, Canvas, Color, Finish, Floats, Shape
+from utils.files import read_tables
 
 Rng = np.random.Generator
 Rgb = tuple[int, int, int]
@@ -17,27 +19,21 @@ Rgb = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera and its surroundings."""
+    """A camera and its surroundings; scene.yaml says what each field is."""
 
-    place: str  # a key of `_BACKGROUNDS`
-    gain: float  # exposure; 1 is neutral
-    cast: tuple[float, float, float]  # factors of red, green and blue
-    blur: float  # of its lens, in pixels of the picture
-    noise: float  # standard deviation, in levels of 255
-    pitch: float  # degrees by which it looks down
-    light: tuple[float, float]  # direction of the light as (right, up), each from -1 to 1
-    obstacle: tuple[str, float]  # what may be in front of the person, and the probability
-    quality: int  # of its JPEG files
+    place: str
+    gain: float
+    cast: Sequence[float]
+    blur: float
+    noise: float
+    pitch: float
+    light: tuple[float, float]
+    obstacle: str
+    obstacle_share: float
+    quality: int
 
 
-CAMERAS = (
-    Camera("plaza", 1.03, (1.02, 1.0, 0.98), 0.3, 2.0, 8, (0.7, 0.6), ("planter", 0.08), 92),
-    Camera("lawn", 1.0, (0.99, 1.01, 0.98), 0.35, 2.5, 10, (-0.6, 0.7), ("bench", 0.1), 91),
-    Camera("street", 0.96, (0.985, 1.0, 1.02), 0.4, 3.0, 6, (0.3, 0.8), ("car", 0.1), 90),
-    Camera("mall", 1.05, (1.03, 1.0, 0.96), 0.35, 2.0, 14, (0.1, 0.9), ("planter", 0.08), 91),
-    Camera("corridor", 0.92, (0.99, 1.015, 0.99), 0.45, 3.5, 12, (-0.2, 0.9), ("gate", 0.1), 88),
-    Camera("crossing", 0.98, (1.0, 1.0, 1.0), 0.4, 2.5, 5, (-0.8, 0.5), ("post", 0.1), 90),
-)
+CAMERAS = [Camera(**fields) for fields in read_tables(Path(__file__).with_suffix(".yaml"))]
 
 
 def paint_background(camera: Camera, width: int, height: int, rng: Rng) -> Floats:
@@ -79,7 +75,7 @@ def cast_shadow(pixels: Floats, x: float, y: float, height: float, light: tuple[
 
 def paint_obstacle(canvas: Canvas, camera: Camera, rng: Rng) -> None:
     """Paint the camera's obstacle in front of the person."""
-    width, height, kind = canvas.width, canvas.height, camera.obstacle[0]
+    width, height, kind = canvas.width, canvas.height, camera.obstacle
 
     def paint(shape: Shape, color: Color, relief: float = 0.3, depth: float = 6.0) -> None:
         canvas.paint(shape, color, "none", Finish(depth, relief, folds=0.1, shadow=0.0))
