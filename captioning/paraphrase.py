@@ -152,25 +152,18 @@ def _sentences(person: str, gender: str | None, details: list[tuple[str, str]], 
 
 def _details(slots: Slots, random: Random) -> list[tuple[str, str]]:
     """Return (kind, words) of each thing that the slots name, with synonyms."""
-    upper = _garment(slots.upper_color, slots.upper_garment, "top", random)
-    words = {
-        "upper": with_article(upper) if upper else "",
-        "lower": _garment(slots.lower_color, slots.lower_garment, "trousers", random),
-        "shoes": _garment(slots.shoe_color, slots.shoes, "shoes", random),
-        "hair": _with_synonyms(" ".join(filter(None, (slots.hairstyle, slots.hair_color, "hair"))), random),
-        "belongings": _with_synonyms(slots.belongings or "", random),
+    garments = {
+        "upper": (slots.upper_color, slots.upper_garment, "top"),
+        "lower": (slots.lower_color, slots.lower_garment, "trousers"),
+        "shoes": (slots.shoe_color, slots.shoes, "shoes"),
     }
-    if slots.hairstyle is None and slots.hair_color is None:
-        words["hair"] = ""
-    if slots.belongings == "nothing":
-        words["belongings"] = ""
-    return [(kind, text) for kind, text in words.items() if text]
-
-
-def _garment(color: str | None, garment: str | None, default: str, random: Random) -> str:
-    if color is None and garment is None:
-        return ""
-    return _with_synonyms(" ".join(word for word in (color, garment or default) if word), random)
+    named = [(kind, f"{color or ''} {noun or name}") for kind, (color, noun, name) in garments.items() if color or noun]
+    if slots.hairstyle or slots.hair_color:
+        named.append(("hair", f"{slots.hairstyle or ''} {slots.hair_color or ''} hair"))
+    if slots.belongings and slots.belongings != "nothing":
+        named.append(("belongings", slots.belongings))
+    details = [(kind, _with_synonyms(" ".join(words.split()), random)) for kind, words in named]
+    return [(kind, with_article(words) if kind == "upper" else words) for kind, words in details]
 
 
 def _with_synonyms(text: str, random: Random) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from captioning.captioner import Answer, AnswerStream
-from captioning.palette.bags import BACK, HIP, Bag, find_bag
+from captioning.palette.bags import find_bag
 from captioning.palette.body import FACE, HAIR, HEIGHT, LOWER, SHINS, UPPER, WIDTH, Crop
 from captioning.palette.colors import Color, normalize_brightness, rgb_to_lab
 from captioning.style import Slots, render, with_article
@@ -96,10 +96,9 @@ def _hair_color(color: Color | None) -> str | None:
     return names.get(color.basic) if color is not None and color.share >= _MIN_SHARE else None
 
 
-def _belongings(bag: Bag | None) -> str | None:
-    """Name a bag by where it hangs: backpacks on the back, shoulder bags at the hip, handbags below."""
+def _belongings(bag: tuple[str, Color | None] | None) -> str | None:
     if bag is None:
         return None
-    noun = "backpack" if bag.height < BACK else "shoulder bag" if bag.height < HIP else "handbag"
-    color = _color(bag.color)
+    noun, shade = bag
+    color = _color(shade)
     return with_article(f"{color} {noun}" if color else noun)

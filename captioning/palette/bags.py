@@ -14,7 +14,7 @@ from captioning.palette.colors import LAB_SCALE, Array, Color, name_color
 
 Mask = NDArray[np.bool_]
 
-BACK, HIP = 0.38, 0.52  # relative heights down to which the center of a bag is on the back, and at the hip
+_BACK, _HIP = 0.38, 0.52  # relative heights down to which the center of a bag is on the back, and at the hip
 _TOP, _BOTTOM = 0.18, 0.72  # relative heights between which bags hang: below the hair, above bare legs
 _MERGE_DISTANCES = (11.0, 17.0)  # pixels this close to a color join its patch; the second is for unevenly lit bags
 _MIN_AREA = 30  # pixels
@@ -35,14 +35,6 @@ _NEIGHBORS[1] = [[False, True, False], [True, True, True], [False, True, False]]
 
 
 @dataclass(frozen=True)
-class Bag:
-    """A bag that a person carries."""
-
-    color: Color | None
-    height: float  # relative height of its center: 0.3 is between the shoulders, 0.6 next to the hand
-
-
-@dataclass(frozen=True)
 class _Patch:
     """A connected patch of one color: its bounding box, and which pixels of the box belong to it."""
 
@@ -59,13 +51,13 @@ class _Patch:
         return image[self.rows, self.columns][self.own]
 
 
-def find_bag(crop: Crop) -> Bag | None:
-    """Find the most distinct bag in a crop, if there is any."""
+def find_bag(crop: Crop) -> tuple[str, Color | None] | None:
+    """Return noun and color of the most distinct bag in a crop, if there is any; the noun is by where it hangs."""
     scaled, height = crop.lab * LAB_SCALE, crop.relative_height()
     garments = [_median_color(scaled, crop.cloth_weights(part)) for part in (UPPER, LOWER)]
     best, highest = None, 1.0
     for patch in _patches(scaled, crop, garments[0]):
-        on_back = bool(height[patch.row] < BACK)
+        on_back = bool(height[patch.row] < _BACK)
         if not _is_carried(patch, crop, on_back=on_back) or patch.pixels(crop.skin).mean() > _MAX_SKIN:
             continue
         score = _distinctness(scaled, patch, garments, on_back=on_back)
@@ -74,7 +66,8 @@ def find_bag(crop: Crop) -> Bag | None:
     if best is None:
         return None
     pixels = best.pixels(crop.lab)
-    return Bag(name_color(pixels, np.ones(len(pixels))), float(height[best.row]))
+    noun = "backpack" if height[best.row] < _BACK else "shoulder bag" if height[best.row] < _HIP else "handbag"
+    return noun, name_color(pixels, np.ones(len(pixels)))
 
 
 def _median_color(scaled: Array, weight: Array) -> Array | None:

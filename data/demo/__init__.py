@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data.demo.body import VIEWS, Placement, Pose
+from data.demo.body import VIEWS, Pose
 from data.demo.canvas import OVERSAMPLING, Canvas
 from data.demo.figure import Figure, paint_figure
 from data.demo.people import Person, sample_people, write_queries
@@ -128,9 +128,11 @@ def take_photograph(shot: Shot) -> tuple[bytes, dict[str, str | None]]:
         phase=float(rng.random()),
         stride=float(rng.choice([0.15, 0.7, 0.9]) * rng.uniform(0.8, 1.1)),
         pitch=site.pitch + float(rng.normal(0, 1.5)),
+        height=tall,
+        x=x,
+        y=crown,
     )
-    figure = Figure(canvas, shot.person, pose, Placement(tall, x, crown))
-    paint_figure(figure)
+    paint_figure(Figure(canvas, shot.person, pose))
     if rng.random() < site.obstacle_share:
         paint_obstacle(canvas, site, rng)
     jpeg = record(canvas.compose(background), site, rng)
@@ -139,7 +141,7 @@ def take_photograph(shot: Shot) -> tuple[bytes, dict[str, str | None]]:
 
 def _visible_attributes(areas: dict[str, float], person: Person, view: str) -> dict[str, str | None]:
     """Return {attribute: value, or None where it cannot be seen}, given the visible area of each part."""
-    shown = {part: areas[part] >= area for part, area in _MIN_AREAS.items()}
+    shown = {part: areas.get(part, 0.0) >= area for part, area in _MIN_AREAS.items()}
     bald = person.hair_length == "bald"
     # tied hair looks short from the front, and a hat hides whether hair is short
     length = person.hair_style == "loose" or "back" in view or view == "side"

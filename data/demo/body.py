@@ -47,19 +47,13 @@ class Build:
 
 @dataclass(frozen=True)
 class Pose:
-    """Phase of a step, and the direction from which it is seen."""
+    """Phase of a step, the direction from which it is seen, and the position on the canvas."""
 
     heading: float  # degrees from facing the camera, clockwise from above; 90 walks to the right of the picture
     phase: float  # position in the cycle of two steps, 0 to 1
     stride: float  # 0 stands, 1 walks fast
     pitch: float  # degrees by which the camera looks down
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a body stands, in canvas pixels."""
-
-    height: float
+    height: float  # of the body, in canvas pixels
     x: float  # column of the crown
     y: float  # row of the crown
 
@@ -73,10 +67,10 @@ class Body:
         scale: height of the body in canvas pixels.
     """
 
-    def __init__(self, build: Build, pose: Pose, placement: Placement) -> None:
-        self.build, self.scale = build, placement.height
+    def __init__(self, build: Build, pose: Pose) -> None:
+        self.build, self.scale = build, pose.height
         self.turn = radians(pose.heading)
-        self._origin = np.array([placement.x, placement.y])
+        self._origin = np.array([pose.x, pose.y])
         sideways, ahead, down = sin(self.turn), cos(self.turn), sin(radians(pose.pitch))
         self._view = np.array([[ahead, -sideways * down, -sideways], [0, 1, 0], [sideways, ahead * down, ahead]])
         self.joints: dict[str, Vector] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,6 @@ Floats = NDArray[np.float32]
 Points = NDArray[np.float64]
 
 OVERSAMPLING = 3  # canvas pixels per pixel of the picture, in each direction
-PARTS = ("none", "skin", "hair", "upper", "lower", "shoes", "bag", "hat", "strap", "under", "face")
 
 
 def darken(color: Color, factor: float) -> Color:
@@ -31,9 +31,8 @@ class Shape:
 
     def bounds(self) -> tuple[float, float, float, float]:
         """Return left, top, right and bottom."""
-        corners = [polygon for polygon in self.polygons if len(polygon)]
-        corners += [np.array([[x - r, y - r], [x + r, y + r]]) for x, y, r in self.discs]
-        points = np.concatenate(corners)
+        discs = [np.array([[x - r, y - r], [x + r, y + r]]) for x, y, r in self.discs]
+        points = np.concatenate([*self.polygons, *discs])
         (left, top), (right, bottom) = points.min(0), points.max(0)
         return float(left), float(top), float(right), float(bottom)
 
@@ -42,8 +41,7 @@ class Shape:
         mask = Image.new("L", (x1 - x0, y1 - y0))
         draw = ImageDraw.Draw(mask)
         for polygon in self.polygons:
-            if len(polygon) > 2:
-                draw.polygon((polygon - [x0, y0]).ravel().tolist(), fill=255)
+            draw.polygon((polygon - [x0, y0]).ravel().tolist(), fill=255)
         for x, y, r in self.discs:
             draw.ellipse((x - r - x0, y - r - y0, x + r - x0, y + r - y0), fill=255)
         return mask
@@ -97,7 +95,7 @@ class Canvas:
         Args:
             shape: the area.
             color: its color in even light.
-            part: one of `PARTS`.
+            part: what it belongs to, such as "upper".
             finish: its shading.
             only_on: part to which painting is limited, as a print is to a shirt.
         """
@@ -135,8 +133,8 @@ class Canvas:
         self._layers.append((color, part))
 
     def visible_areas(self) -> dict[str, float]:
-        """Return how many pixels of the finished picture show each part."""
-        areas = dict.fromkeys(PARTS, 0)
+        """Return how many pixels of the finished picture show each part that was painted."""
+        areas: Counter[str] = Counter()
         for layer, count in enumerate(np.bincount(self._top.ravel()).tolist()):
             areas[self._layers[layer][1]] += count
         return {part: area / OVERSAMPLING**2 for part, area in areas.items()}

@@ -9,7 +9,7 @@ from random import Random
 
 import numpy as np
 
-from data.demo.body import Body, Build, Placement, Pose, Section, Vector
+from data.demo.body import Body, Build, Pose, Section, Vector
 from data.demo.canvas import FLAT, Canvas, Color, Finish, Points, Shape, Stripes, darken
 from data.demo.people import Person, Shades
 from utils.files import read_tables
@@ -21,11 +21,11 @@ _HAIR_ENDS = {"medium-length": 0.165, "long": 0.27}  # lower end of loose hair, 
 class Figure:
     """A person in a pose on a canvas."""
 
-    def __init__(self, canvas: Canvas, person: Person, pose: Pose, placement: Placement) -> None:
+    def __init__(self, canvas: Canvas, person: Person, pose: Pose) -> None:
         rng = Random(f"{person.look} body")
         tone, stoutness = rng.betavariate(1.1, 1.7), rng.betavariate(2, 2.6)
         self.canvas, self.person = canvas, person
-        self.body = Body(Build.of(person.gender, stoutness), pose, placement)
+        self.body = Body(Build.of(person.gender, stoutness), pose)
         self.shades = Shades.of(person, tone)
 
 
