@@ -9,7 +9,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from captioning.style import Slots, check, parse
+from captioning.style.replies import check
+from captioning.style.template import Slots, parse
 from configs.load import add_config_arguments, load_config
 from data.captions import query_file, train_file
 from data.integrity import (

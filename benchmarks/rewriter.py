@@ -22,7 +22,7 @@ from pathlib import Path
 
 from captioning.lexicon import COLOR_WORDS
 from captioning.rules import RulesRewriter, read
-from captioning.style import Slots
+from captioning.style.template import Slots
 from configs.load import read_yaml
 from data.readers import read_cuhk_pedes
 from utils.errors import UserError, run_script

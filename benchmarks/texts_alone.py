@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captioning.style import Slots, parse
+from captioning.style.template import Slots, parse
 from configs.load import load_config
 from data.captions import query_file
 from data.readers import READERS

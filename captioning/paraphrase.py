@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from captioning.lexicon import AGES, CARRIED, COLORS, HAIR_COLORS, HAIR_LENGTHS, LOWERS, PLURAL_CARRIED, SHOES, UPPERS
-from captioning.style import Slots, parse, render, with_article
+from captioning.style.template import Slots, parse, render, with_article
 from data.pairs import Paraphrase
 from utils.files import read_tables
 

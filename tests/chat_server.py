@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from captioning.style import Slots, render
+from captioning.style.template import Slots, render
 
 COLORS = ("red", "blue", "green", "black", "white", "gray", "yellow", "brown")
 OK = "ok"

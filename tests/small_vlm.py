@@ -29,7 +29,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from captioning.style import image_prompt, query_prompt
+from captioning.style.prompts import image_prompt, query_prompt
 
 Family = Literal["qwen2_5_vl", "qwen3_vl", "qwen2"]
 

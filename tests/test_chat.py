@@ -21,7 +21,8 @@ from captioning.openai import OpenAICaptioner, OpenAIRewriter
 from captioning.openai.errors import RequestContext
 from captioning.options import LanguageModelOptions
 from captioning.photographs import jpeg_data_url
-from captioning.style import check, render
+from captioning.style.replies import check
+from captioning.style.template import render
 from tests.chat_server import OK, Asked, ChatServer, Plan, faults, slots_of
 from utils.errors import UserError
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText
 from captioning.local import LocalCaptioner, LocalRewriter
 from captioning.local.model import Prompt, load_model
 from captioning.options import LanguageModelOptions
-from captioning.style import query_prompt
+from captioning.style.prompts import query_prompt
 from tests.pictures import picture
 from tests.small_vlm import CAPTION, TEMPLATE, write_model
 from utils.errors import UserError

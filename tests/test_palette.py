@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from captioning.palette import PaletteCaptioner
-from captioning.style import Slots, check, parse
+from captioning.style.replies import check
+from captioning.style.template import Slots, parse
 from data.demo import draw_demo
 
 # names that differ in lightness only count as one

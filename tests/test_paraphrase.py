@@ -19,7 +19,7 @@ from captioning.paraphrase import (
     vocabulary_texts,
 )
 from captioning.rules import read
-from captioning.style import parse, render
+from captioning.style.template import parse, render
 
 CAPTIONS = [
     "The male is wearing a red short-sleeved top with dark blue trousers and white shoes. "

@@ -9,17 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from captioning.style import (
-    PROMPT_VERSION,
-    SCHEMA,
-    NoJsonError,
-    Slots,
-    image_prompt,
-    parse,
-    query_prompt,
-    read_reply,
-    render,
-)
+from captioning.style.prompts import PROMPT_VERSION, SCHEMA, image_prompt, query_prompt
+from captioning.style.replies import NoJsonError, read_reply
+from captioning.style.template import Slots, parse, render
 
 FULL = Slots("male", "red", "jacket", "dark blue", "trousers", "white", "shoes", "short", "black", "adult", "a bag")
 TEXT = render(FULL)

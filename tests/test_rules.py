@@ -12,7 +12,8 @@ from captioning.captioner import NO_CONTENT
 from captioning.lexicon import AGES, CARRIED, COLORS, GENDERS, LOWERS, NOT_TYPOS, RARE, SHOES, UPPERS
 from captioning.rules import RulesRewriter, read
 from captioning.rules.phrases import tokenize
-from captioning.style import Slots, check, parse, render
+from captioning.style.replies import check
+from captioning.style.template import Slots, parse, render
 
 CASES = json.loads((Path(__file__).parent / "data" / "queries.json").read_text(encoding="utf-8"))
 

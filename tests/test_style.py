@@ -7,7 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from captioning.style import MAX_WORDS, TEMPLATE, Slots, check, parse, render
+from captioning.style.replies import MAX_WORDS, check
+from captioning.style.template import TEMPLATE, Slots, parse, render
 
 FULL = Slots(
     gender="male",

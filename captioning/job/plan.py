@@ -14,7 +14,7 @@ from PIL import Image
 
 from captioning.captioner import Answer
 from captioning.job.journal import Answers, Question, Shard, Source
-from captioning.style import image_prompt, query_prompt
+from captioning.style.prompts import image_prompt, query_prompt
 from utils.errors import UserError
 
 Tokens = tuple[float, float]

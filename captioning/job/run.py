@@ -25,7 +25,7 @@ from captioning.job.plan import (
     refuse_mixed_models,
 )
 from captioning.options import LanguageModelOptions
-from captioning.style import PROMPT_VERSION
+from captioning.style.prompts import PROMPT_VERSION
 from data.records import ImageRecord
 from utils.errors import UserError
 from utils.files import atomic_write, write_text

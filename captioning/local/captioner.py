@@ -16,7 +16,8 @@ from PIL import Image
 from captioning.captioner import Answer, AnswerStream
 from captioning.options import LanguageModelOptions
 from captioning.photographs import limit_pixels
-from captioning.style import Form, NoJsonError, image_prompt, query_prompt, read_reply
+from captioning.style.prompts import Form, image_prompt, query_prompt
+from captioning.style.replies import NoJsonError, read_reply
 from data.images import BrokenImageError, open_image
 from utils.errors import UserError
 from utils.interrupts import GracefulShutdown

@@ -15,7 +15,7 @@ from captioning.openai.client import ChatClient
 from captioning.openai.errors import StoppedError, StopSignal
 from captioning.options import LanguageModelOptions
 from captioning.photographs import jpeg_data_url
-from captioning.style import image_prompt, query_prompt
+from captioning.style.prompts import image_prompt, query_prompt
 from data.images import BrokenImageError
 from utils.errors import UserError
 from utils.interrupts import GracefulShutdown

@@ -16,7 +16,9 @@ from aiolimiter import AsyncLimiter
 from captioning.captioner import NO_CONTENT, Answer
 from captioning.openai.errors import Failure, FailureBudget, RequestContext, StopSignal, backoff, failure_of, read_key
 from captioning.options import LanguageModelOptions
-from captioning.style import SCHEMA, Form, NoJsonError, check, parse, read_reply
+from captioning.style.prompts import SCHEMA, Form
+from captioning.style.replies import NoJsonError, check, read_reply
+from captioning.style.template import parse
 from utils.errors import UserError
 from utils.logs import log
 

@@ -12,7 +12,7 @@ from captioning.captioner import Answer, AnswerStream
 from captioning.palette.bags import find_bag
 from captioning.palette.body import FACE, HAIR, HEIGHT, LOWER, SHINS, UPPER, WIDTH, Crop
 from captioning.palette.colors import Color, normalize_brightness, rgb_to_lab
-from captioning.style import Slots, render, with_article
+from captioning.style.template import Slots, render, with_article
 from data.images import BrokenImageError, open_image
 from utils.processes import map_in_processes
 

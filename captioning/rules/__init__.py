@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from captioning import lexicon
 from captioning.captioner import NO_CONTENT, Answer, AnswerStream
 from captioning.rules.phrases import Mention, canonical_color, drop_other_people, find_mentions, tokenize
-from captioning.style import Slots, render, with_article
+from captioning.style.template import Slots, render, with_article
 
 _EMPTY_HANDS = re.compile(
     r"\b(?:empty[- ]handed|empty hands|(?:carr\w+|hold\w+|has|with) nothing"
