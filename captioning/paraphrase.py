@@ -42,9 +42,6 @@ class UnusedSlots:
     slots: tuple[str, ...]  # fields of `Slots` that are never filled
     nouns: dict[str, tuple[str, ...]]  # {garment slot: unused nouns}, for slots that only one noun fills, or none
 
-    def __bool__(self) -> bool:
-        return bool(self.slots or self.nouns)
-
 
 def random_paraphrase(share: float, captions: Sequence[str]) -> Paraphrase:
     """Return a function that paraphrases a share of captions, and fills slots that none of `captions` uses in all.

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from captioning import lexicon
 from captioning.captioner import NO_CONTENT
 from captioning.lexicon import AGES, CARRIED, COLORS, GENDERS, LOWERS, NOT_TYPOS, RARE, SHOES, UPPERS
-from captioning.rules import RulesRewriter, read
+from captioning.rules import RulesRewriter, phrases, read
 from captioning.rules.phrases import tokenize
 from captioning.style.replies import check
 from captioning.style.template import Slots, parse, render
+from utils.files import read_tables
 
 CASES = json.loads((Path(__file__).parent / "data" / "queries.json").read_text(encoding="utf-8"))
 
@@ -161,6 +163,22 @@ def test_the_rewriter_answers_every_query_in_order() -> None:
         *("The male is wearing a red coat.", None, "The person is wearing blue trousers.")
     ]
     assert answers[1][1].problem == NO_CONTENT
+
+
+def test_word_lists_hold_words() -> None:
+    """YAML reads an unquoted no, on, yes or off as true or false."""
+    words = read_tables(Path(lexicon.__file__).with_suffix(".yaml"))
+    words |= read_tables(Path(phrases.__file__).with_suffix(".yaml"))
+    for name, table in words.items():
+        if name not in {"age_limits", "numbers"}:
+            assert all(isinstance(word, str) for word in leaves(table)), name
+
+
+def leaves(table: Any) -> list[Any]:
+    """Everything in nested lists and dicts, keys included."""
+    if isinstance(table, dict):
+        return [*table, *leaves(list(table.values()))]
+    return [leaf for item in table for leaf in leaves(item)] if isinstance(table, list) else [table]
 
 
 @pytest.mark.parametrize("table", [COLORS, UPPERS, LOWERS, SHOES, GENDERS, AGES, CARRIED])

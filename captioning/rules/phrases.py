@@ -22,7 +22,6 @@ _KINDS = {
 }
 _KIND_OF = {noun: kind for kind, nouns in _KINDS.items() for noun in nouns}
 
-
 _BREAKS = frozenset(_TABLES["breaks"])
 _STOPS = _BREAKS.union(_TABLES["stops"])
 _IS = frozenset(_TABLES["is"])
