@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from captioning.backends import CAPTIONERS, REWRITERS
+from captioning.captioner import load_captioner, load_rewriter
 from captioning.job.plan import add_job_arguments, read_job_options
 from captioning.job.run import begin_restart, captioning_job, rewriting_job, run_jobs
 from configs.load import add_config_arguments, load_config
@@ -31,10 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     options = read_job_options(arguments)
     config = load_config(arguments.config, arguments.overrides)
-    image_model = config.captioner.image_model(config.run.device)
-    query_model = config.captioner.query_model(config.run.device)
-    captioner = CAPTIONERS[config.captioner.backend](image_model)
-    rewriter = REWRITERS[config.captioner.rewriter](query_model)
+    captioner = load_captioner(config.captioner, config.run.device)
+    rewriter = load_rewriter(config.captioner, config.run.device)
     all_records = READERS[config.data.name](Path(config.data.root))
 
     def generate(split: Literal["val", "test"]) -> int:
@@ -51,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         rewrites = existing_rewrites(records, texts)
         missing = {query for (_, query), text in rewrites.items() if not text}
         complete = {query: text for (_, query), text in rewrites.items() if text and query not in missing}
-        describe = captioning_job(captioner, image_model, records, captions)
-        rewrite = rewriting_job(rewriter, query_model, [query for _, query in rewrites], complete)
+        describe = captioning_job(captioner, config.captioner, records, captions)
+        rewrite = rewriting_job(rewriter, config.captioner, [query for _, query in rewrites], complete)
 
         def write() -> None:
-            new_captions, new_rewrites = describe.texts, rewrite.texts
+            new_captions, new_rewrites = describe.plan.texts, rewrite.plan.texts
             for record in records:
                 own = tuple(rewrites[record.name, query] or new_rewrites.get(query) for query in record.captions)
                 if record.name in new_captions or any(own):

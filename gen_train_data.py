@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from captioning.backends import CAPTIONERS
+from captioning.captioner import load_captioner
 from captioning.job.plan import add_job_arguments, read_job_options
 from captioning.job.run import begin_restart, captioning_job, run_jobs
 from configs.load import add_config_arguments, load_config
@@ -27,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     options = read_job_options(arguments)
     config = load_config(arguments.config, arguments.overrides)
-    model = config.captioner.image_model(config.run.device)
-    captioner = CAPTIONERS[config.captioner.backend](model)
+    captioner = load_captioner(config.captioner, config.run.device)
 
     records = READERS[config.data.name](Path(config.data.root))
     records = of_split(records, "train", source=config.data.root)
@@ -39,12 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         captions = {}
 
     # Existing captions stay, whoever wrote them: only missing ones, and those of replaced images, are generated.
-    job = captioning_job(captioner, model, records, {name: text for name, text in captions.items() if text})
+    job = captioning_job(captioner, config.captioner, records, {name: text for name, text in captions.items() if text})
     return run_jobs(
         [job],
         file,
         options,
-        write=lambda: write_train_captions(file, records, job.texts),
+        write=lambda: write_train_captions(file, records, job.plan.texts),
         command=["gen_train_data.py", *argv],
     )
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from captioning.local import LocalBackend
+    from captioning.openai import OpenAIBackend
+    from captioning.options import CaptionerOptions
 
 # The problem of a query without any content for the template. Journals hold these words: other words would make every
 # such query be requested again.
 NO_CONTENT = "says nothing that the template holds"
+
+MAX_SAID = 300  # characters of a rejected reply that are kept
+_UNFIT_FACTOR = 10  # times as many unfit answers as failures of the server stop the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +30,7 @@ class Answer:
     Attributes:
         text: caption or rewrite in the style template; None on failure.
         problem: why there is no text ("refusal", "the server says 500").
-        said: the reply that was rejected, truncated to a few hundred characters.
+        said: the reply that was rejected, truncated to `MAX_SAID` characters.
         prompt_tokens, reply_tokens: tokens that a language model read and wrote, rejected replies included.
         seconds: from the first request to the last reply.
     """
@@ -37,8 +48,18 @@ class Answer:
         return self.text is not None or self.problem == NO_CONTENT
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a language model wrote; not `finished` if the limit of tokens ended it."""
+
+    text: str
+    prompt_tokens: int
+    reply_tokens: int
+    finished: bool
+
+
 AnswerStream = Generator[tuple[int, Answer], None, None]
-"""Answers in order of arrival: (position of the input, answer). Closing the stream cancels what has not arrived."""
+"""Answers as they arrive: (position of the input, answer). Closing the stream cancels what has not arrived."""
 
 
 class ImageCaptioner(Protocol):
@@ -58,6 +79,7 @@ class ImageCaptioner(Protocol):
         Raises:
             UserError: every further request would fail too (wrong key, no server, too many failures in a row). What
                 was answered before, failures included, has been yielded.
+            KeyboardInterrupt: after Ctrl-C or SIGTERM, likewise.
         """
         ...
 
@@ -70,3 +92,72 @@ class QueryRewriter(Protocol):
     def rewrite(self, queries: Sequence[str]) -> AnswerStream:
         """Yield `(position in queries, answer)` as answers arrive, in any order, each position once."""
         ...
+
+
+# Each backend is imported when it is chosen: the OpenAI client and scipy take about a second to load.
+
+
+def load_captioner(options: CaptionerOptions, device: str) -> ImageCaptioner:
+    """Return the backend `options.backend`; a local model runs on `device`.
+
+    Raises:
+        UserError: an option that the backend needs is missing or wrong.
+    """
+    if options.backend == "palette":
+        from captioning.palette import PaletteCaptioner
+
+        return PaletteCaptioner(workers=min(options.concurrency, os.cpu_count() or 1))
+    return _load_language_model(options.backend, options, device)
+
+
+def load_rewriter(options: CaptionerOptions, device: str) -> QueryRewriter:
+    """Return the backend `options.rewriter`; device and errors as in `load_captioner`."""
+    if options.rewriter == "rules":
+        from captioning.rules import RulesRewriter
+
+        return RulesRewriter()
+    return _load_language_model(options.rewriter, options.for_queries(), device)
+
+
+def _load_language_model(
+    backend: Literal["openai", "local"], options: CaptionerOptions, device: str
+) -> OpenAIBackend | LocalBackend:
+    if backend == "openai":
+        from captioning.openai import OpenAIBackend
+
+        return OpenAIBackend(options)
+    from captioning.local import LocalBackend
+
+    return LocalBackend(options, device)
+
+
+class FailureBudget:
+    """Counts the failures in a row of a language model, after too many of which a run stops.
+
+    A model that gives unfit answers works: of those, ten times as many are accepted, so that images that it always
+    refuses do not keep the others from being captioned.
+
+    Args:
+        limit: failures in a row that are too many (`captioner.stop_after`).
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._failures, self._unfit, self._reason = limit, 0, 0, ""
+
+    def record_success(self) -> None:
+        """Start counting again."""
+        self._failures = self._unfit = 0
+
+    def record_failure(self, reason: str, *, unfit: bool) -> None:
+        """Count an unfit answer, or a failure of the server."""
+        self._failures, self._unfit, self._reason = self._failures + (not unfit), self._unfit + unfit, reason
+
+    @property
+    def error(self) -> UserError | None:
+        """The error to stop with, or None."""
+        if self._failures < self._limit and self._unfit < _UNFIT_FACTOR * self._limit:
+            return None
+        return UserError(
+            f"stopped after {self._failures + self._unfit} failures in a row (to allow more, raise "
+            f"captioner.stop_after={self._limit}), the last one: {self._reason}"
+        )

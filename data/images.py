@@ -34,6 +34,15 @@ def open_image(path: Path) -> Image.Image:
         raise BrokenImageError(f"{path} cannot be read ({error})") from None
 
 
+def limit_pixels(image: Image.Image, max_pixels: int) -> Image.Image:
+    """Return the image, scaled down to at most `max_pixels` if it has more; the aspect ratio is kept."""
+    scale = (max_pixels / (image.width * image.height)) ** 0.5
+    if scale >= 1:
+        return image
+    size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
 def find_broken(records: Sequence[ImageRecord], *, what: str) -> dict[str, str]:
     """Decode every image once and return {name: reason} of those that cannot be read; `what` labels the progress."""
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes

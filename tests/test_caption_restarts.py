@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import gen_train_data
-from captioning.openai.errors import read_key
+from captioning.openai.endpoint import read_key
 from tests.chat_server import OK, Asked, ChatServer
 from tests.test_caption_runs import IMAGES, _short_waits, captions, given, photos  # noqa: F401
 from utils.errors import UserError

@@ -44,7 +44,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioning.openai.errors._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("captioning.openai.client._FIRST_WAIT", 0.01)
 
 
 def given(photos: Path, server: ChatServer, *more: str, into: str = "texts", config: tuple[str, ...] = ()) -> list[str]:

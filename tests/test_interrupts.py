@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from captioning.captioner import Answer
-from captioning.local.captioner import _answers
-from captioning.local.model import LocalModel, Prompt, Reply
-from captioning.options import LanguageModelOptions
+from captioning.captioner import Answer, Reply
+from captioning.local import LocalBackend, Prompt
+from captioning.local.model import LocalModel
+from tests.captioner_options import captioner_options
 from utils.interrupts import GracefulShutdown
 
 
@@ -51,7 +51,7 @@ def test_a_local_model_finishes_its_batch() -> None:
         yield from [Prompt("Describe.")] * 6
 
     model = Interrupted()
-    answers = _answers(model, prompts(), LanguageModelOptions(batch_size=2))
+    answers = LocalBackend(captioner_options(model="m", batch_size=2), "cpu").answer_all(model, prompts())
     assert [next(answers)[0], next(answers)[0]] == [0, 1]
     with pytest.raises(KeyboardInterrupt):
         next(answers)

@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 
 from captioning.captioner import Answer, AnswerStream
-from captioning.job.journal import Journal, Question, calls_per_rewrite, journal_file, read_journal
+from captioning.job.journal import (
+    Answers,
+    Journal,
+    Question,
+    Shard,
+    calls_per_rewrite,
+    journal_file,
+    read_journals,
+    shard_journals,
+)
 from captioning.job.plan import JobOptions
 from captioning.job.run import captioning_job, rewriting_job
-from captioning.options import LanguageModelOptions
 from data.records import ImageRecord
+from tests.captioner_options import captioner_options
 from tests.pictures import picture
 from utils.errors import UserError
 
@@ -23,13 +32,14 @@ ONE, TWO = Question("a.png", "f00d", "palette", "v1"), Question("a man – »rot
 
 def test_answers_are_read_back(tmp_path: Path) -> None:
     """Including quotation marks and line ends."""
-    with Journal(tmp_path / "new" / "j.jsonl") as journal:
+    file = tmp_path / "new" / "train.json"
+    with Journal(journal_file(file)) as journal:
         journal.append(ONE, Answer('The male "walks".\nAnd stops.'))
         journal.append(TWO, Answer("é"))
-    with Journal(tmp_path / "new" / "j.jsonl") as journal:
-        assert journal.answers.get(ONE) == Answer('The male "walks".\nAnd stops.')
-        assert journal.answers.get(TWO) == Answer("é")
-    assert len((tmp_path / "new" / "j.jsonl").read_bytes().splitlines()) == 2
+    answers = read_journals(file)
+    assert answers.get(ONE) == Answer('The male "walks".\nAnd stops.')
+    assert answers.get(TWO) == Answer("é")
+    assert len(journal_file(file).read_bytes().splitlines()) == 2
 
 
 def test_an_answer_is_on_disk_when_append_returns(tmp_path: Path) -> None:
@@ -53,54 +63,58 @@ def test_model_calls_per_rewrite(tmp_path: Path) -> None:
 
 def test_a_question_is_answered_only_by_its_own_answer(tmp_path: Path) -> None:
     """Not by that of another image of this name, another backend or prompt; a renamed image is the same question."""
-    with Journal(tmp_path / "j.jsonl") as journal:
-        journal.append(ONE, Answer("A man."))
-        for change in (replace(ONE, content="beef"), replace(ONE, by="openai"), replace(ONE, prompt="v2")):
-            assert journal.answers.get(change) is None
-        assert journal.answers.get(replace(ONE, subject="b.png")) == Answer("A man.")
+    answers = Answers()
+    answers.add(ONE, Answer("A man."))
+    for change in (replace(ONE, content="beef"), replace(ONE, by="openai"), replace(ONE, prompt="v2")):
+        assert answers.get(change) is None
+    assert answers.get(replace(ONE, subject="b.png")) == Answer("A man.")
 
 
 def test_failures_are_recorded_and_requested_again(tmp_path: Path) -> None:
     """A success after a failure is the answer."""
-    with Journal(tmp_path / "j.jsonl") as journal:
-        journal.append(ONE, Answer(None, "too large"))
-        assert journal.answers.get(ONE) is None
-    with Journal(tmp_path / "j.jsonl") as journal:
-        assert journal.answers.get(ONE) is None
-        journal.append(ONE, Answer("A man."))
-    with Journal(tmp_path / "j.jsonl") as journal:
-        assert journal.answers.get(ONE) == Answer("A man.")
+    file = tmp_path / "train.json"
+    for answer, found in ((Answer(None, "too large"), None), (Answer("A man."), Answer("A man."))):
+        with Journal(journal_file(file)) as journal:
+            journal.append(ONE, answer)
+        assert read_journals(file).get(ONE) == found
+        assert read_journals(file).has_failed(ONE)
 
 
 def test_an_incomplete_last_line_is_dropped(tmp_path: Path) -> None:
     """A killed process leaves one, of any length; what is appended next is on a line of its own."""
-    file = tmp_path / "j.jsonl"
-    with Journal(file) as journal:
+    file = tmp_path / "train.json"
+    path = journal_file(file)
+    with Journal(path) as journal:
         journal.append(ONE, Answer("A man."))
-        first = file.stat().st_size
+        first = path.stat().st_size
         journal.append(TWO, Answer("é"))
-    whole = file.read_bytes()
+    whole = path.read_bytes()
     for cut in (first + 1, first + 30, len(whole) - 4, len(whole) - 1):
-        file.write_bytes(whole[:cut])
-        with Journal(file) as journal:
-            assert journal.answers.get(ONE) == Answer("A man.")
-            assert journal.answers.get(TWO) is None
+        path.write_bytes(whole[:cut])
+        assert read_journals(file).get(ONE) == Answer("A man.")
+        assert read_journals(file).get(TWO) is None
+        with Journal(path) as journal:
             journal.append(TWO, Answer("again"))
-        with Journal(file) as journal:
-            assert journal.answers.get(TWO) == Answer("again")
+        assert read_journals(file).get(TWO) == Answer("again")
+
+
+def test_journals_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """Without tokens and seconds, which were not always recorded."""
+    question = {"subject": "a.png", "content": "f00d", "by": "palette", "prompt": "v1"}
+    line = json.dumps({"question": question, "text": "A man.", "problem": "", "time": "2026-01-01T00:00:00+00:00"})
+    journal_file(tmp_path / "train.json").write_text(f"{line}\n")
+    assert read_journals(tmp_path / "train.json").get(ONE) == Answer("A man.")
 
 
 @pytest.mark.parametrize("line", ["not JSON", "{}", "[]", '{"question": {}, "text": "x", "problem": ""}', "3"])
 def test_a_damaged_line_is_an_error(tmp_path: Path, line: str) -> None:
     """Paid answers are not dropped silently: the message names file and line."""
-    file = tmp_path / "j.jsonl"
-    with Journal(file) as journal:
+    path = journal_file(tmp_path / "train.json")
+    with Journal(path) as journal:
         journal.append(ONE, Answer("A man."))
-    size = file.stat().st_size
-    file.write_bytes(file.read_bytes() + f"{line}\n".encode())
-    with pytest.raises(UserError, match=r"j\.jsonl, line 2"):
-        Journal(file)
-    assert file.stat().st_size > size  # kept for inspection
+    path.write_bytes(path.read_bytes() + f"{line}\n".encode())
+    with pytest.raises(UserError, match=r"train\.journal\.jsonl, line 2"):
+        read_journals(tmp_path / "train.json")
 
 
 def test_a_journal_is_locked_while_it_is_open(tmp_path: Path) -> None:
@@ -119,11 +133,10 @@ def test_a_folder_that_cannot_be_written_to_names_the_key(tmp_path: Path) -> Non
 
 def test_answers_from_other_models(tmp_path: Path) -> None:
     """The last one counts; mean tokens are those of the model itself."""
-    with Journal(tmp_path / "j.jsonl") as journal:
-        journal.append(ONE, Answer("A man.", prompt_tokens=100, reply_tokens=10))
-        journal.append(replace(ONE, by="openai:m"), Answer("A male.", prompt_tokens=300, reply_tokens=20))
-        journal.append(replace(ONE, by="openai:m", content="beef"), Answer("Two.", prompt_tokens=200, reply_tokens=40))
-    answers, _ = read_journal(tmp_path / "j.jsonl")
+    answers = Answers()
+    answers.add(ONE, Answer("A man.", prompt_tokens=100, reply_tokens=10))
+    answers.add(replace(ONE, by="openai:m"), Answer("A male.", prompt_tokens=300, reply_tokens=20))
+    answers.add(replace(ONE, by="openai:m", content="beef"), Answer("Two.", prompt_tokens=200, reply_tokens=40))
     found = answers.from_other_models(replace(ONE, by="local:m"))
     assert found is not None
     assert (found[0], found[1].text) == (("openai:m", "v1"), "A male.")
@@ -134,16 +147,19 @@ def test_answers_from_other_models(tmp_path: Path) -> None:
 
 def test_shards_are_merged_without_repetition(tmp_path: Path) -> None:
     """Merging twice changes nothing; a shard that is being written to is refused."""
-    for name, questions in (("a", [ONE, TWO]), ("b", [TWO, replace(ONE, content="beef")])):
-        with Journal(tmp_path / f"{name}.jsonl") as part:
-            for question in questions:
-                part.append(question, Answer(f"By {name}."))
-    with Journal(tmp_path / "j.jsonl") as journal:
-        assert [journal.absorb(tmp_path / f"{name}.jsonl") for name in "abab"] == [2, 1, 0, 0]
-        assert journal.answers.get(TWO) == Answer("By a.")
-        with Journal(tmp_path / "c.jsonl"), pytest.raises(UserError, match=r"another process is writing to .*c\.jsonl"):
-            journal.absorb(tmp_path / "c.jsonl")
-    assert len((tmp_path / "j.jsonl").read_bytes().splitlines()) == 3
+    file = tmp_path / "train.json"
+    for number, question in enumerate((ONE, TWO), 1):
+        with Journal(journal_file(file, Shard(number, 2))) as part:
+            part.append(question, Answer(f"By {number}."))
+    with Journal(journal_file(file)) as journal:
+        assert [journal.absorb(shard_journals(file)) for _ in range(2)] == [2, 0]
+        busy = journal_file(file, Shard(1, 3))
+        with Journal(busy), pytest.raises(UserError, match=rf"another process is writing to {busy}"):
+            journal.absorb(shard_journals(file))
+    assert len(journal_file(file).read_bytes().splitlines()) == 2
+    for path in shard_journals(file):
+        path.unlink()
+    assert [read_journals(file).get(question) for question in (ONE, TWO)] == [Answer("By 1."), Answer("By 2.")]
 
 
 class Recorder:
@@ -168,16 +184,16 @@ class Recorder:
 
 
 def rewrites(rewriter: Recorder, queries: Sequence[str], file: Path) -> dict[str, str]:
-    """Rewrite queries through a journal."""
-    job = rewriting_job(rewriter, LanguageModelOptions(), queries, {})
-    with Journal(file) as journal:
-        job.run(journal, [], JobOptions())
-    return job.texts
+    """Rewrite queries through the journal of a caption file."""
+    job = rewriting_job(rewriter, captioner_options(), queries, {})
+    with Journal(journal_file(file)) as journal:
+        job.run(journal, read_journals(file), JobOptions())
+    return job.plan.texts
 
 
 def test_an_interrupted_run_resumes(tmp_path: Path) -> None:
     """What was answered before the interrupt is not requested again."""
-    queries, file = ["one", "two", "three", "two", "four"], tmp_path / "j.jsonl"
+    queries, file = ["one", "two", "three", "two", "four"], tmp_path / "test.json"
     with pytest.raises(KeyboardInterrupt):
         rewrites(first := Recorder(stop_after=2), queries, file)
     assert first.inputs == ["one", "two", "three", "four"]  # equal queries are requested once
@@ -190,8 +206,8 @@ def test_an_interrupted_run_resumes(tmp_path: Path) -> None:
 
 def test_what_failed_before_is_requested_last(tmp_path: Path) -> None:
     """Otherwise failures in a row would stop every run before it reaches new questions."""
-    rewrites(Recorder(failing=["one", "three"]), ["one", "two", "three"], tmp_path / "j.jsonl")
-    rewrites(second := Recorder(), ["one", "two", "three", "four", "five"], tmp_path / "j.jsonl")
+    rewrites(Recorder(failing=["one", "three"]), ["one", "two", "three"], tmp_path / "test.json")
+    rewrites(second := Recorder(), ["one", "two", "three", "four", "five"], tmp_path / "test.json")
     assert second.inputs == ["four", "five", "one", "three"]
 
 
@@ -199,15 +215,16 @@ def test_a_replaced_image_is_described_again_and_equal_ones_once(tmp_path: Path)
     """The journal identifies images by their bytes, not by their names alone."""
     colors = {"a.png": (9, 9, 9), "b.png": (1, 2, 3), "c.png": (9, 9, 9)}
     records = [ImageRecord(picture(tmp_path / name, rgb), name, (), 1, "train") for name, rgb in colors.items()]
-    with Journal(tmp_path / "j.jsonl") as journal:
-        first = captioning_job(recorder := Recorder(), LanguageModelOptions(), records, {})
-        first.run(journal, [], JobOptions())
+    file = tmp_path / "train.json"
+    with Journal(journal_file(file)) as journal:
+        first = captioning_job(recorder := Recorder(), captioner_options(), records, {})
+        first.run(journal, Answers(), JobOptions())
         assert recorder.inputs == ["a.png", "b.png"]
-        assert first.texts == {"a.png": "A.PNG", "b.png": "B.PNG", "c.png": "A.PNG"}
+        assert first.plan.texts == {"a.png": "A.PNG", "b.png": "B.PNG", "c.png": "A.PNG"}
         picture(tmp_path / "c.png", (1, 2, 4))
-        again = captioning_job(recorder := Recorder(), LanguageModelOptions(), records, {})
-        again.run(journal, [], JobOptions())
+        again = captioning_job(recorder := Recorder(), captioner_options(), records, {})
+        again.run(journal, read_journals(file), JobOptions())
         assert recorder.inputs == ["c.png"]
-        assert again.texts["c.png"] == "C.PNG"
-    entries = [json.loads(line) for line in (tmp_path / "j.jsonl").read_text().splitlines()]
+        assert again.plan.texts["c.png"] == "C.PNG"
+    entries = [json.loads(line) for line in journal_file(file).read_text().splitlines()]
     assert [entry["question"]["size"] for entry in entries[:1]] == [(tmp_path / "a.png").stat().st_size]

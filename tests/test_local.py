@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from transformers import GenerationMixin
 
-from captioning.captioner import Answer
-from captioning.local import LocalCaptioner, LocalRewriter
-from captioning.local.captioner import open_ahead
-from captioning.local.model import LocalModel, Reply
-from captioning.options import LanguageModelOptions
+from captioning.captioner import Answer, Reply
+from captioning.local import LocalBackend, open_ahead
+from captioning.local.model import LocalModel
+from captioning.options import CaptionerOptions
 from data.images import open_image as real_open_image
+from tests.captioner_options import captioner_options
 from tests.small_vlm import CAPTION, Family, write_model
 from utils.errors import UserError
 
@@ -55,8 +55,12 @@ def photographs(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def service(folder: Path, **changes: Any) -> LanguageModelOptions:
-    return LanguageModelOptions(model=str(folder), device="cpu", max_tokens=16, stop_after=99, batch_size=4, **changes)
+def service(folder: Path, **changes: Any) -> CaptionerOptions:
+    return captioner_options(model=str(folder), max_tokens=16, stop_after=99, batch_size=4, **changes)
+
+
+def backend(options: CaptionerOptions) -> LocalBackend:
+    return LocalBackend(options, "cpu")
 
 
 def settled(answers: Iterator[tuple[int, Answer]]) -> list[Answer]:
@@ -80,7 +84,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, before: Callable[[Any, int], None]) -
 @pytest.mark.parametrize("family", SEEING)
 def test_photographs_are_described(family: Family, folders: Callable[..., Path], photographs: list[Path]) -> None:
     """By a model that is loaded from its folder; its name does not contain the path."""
-    captioner = LocalCaptioner(service(folders(family)))
+    captioner = backend(service(folders(family)))
     assert captioner.name == f"local:{family}"
     answers = dict(captioner.describe(photographs))
     assert {answer.text for answer in answers.values()} == {TEXT}
@@ -94,7 +98,7 @@ def test_photographs_are_described(family: Family, folders: Callable[..., Path],
 @pytest.mark.parametrize("family", [*SEEING, "qwen2"])
 def test_queries_are_rewritten(family: Family, folders: Callable[..., Path]) -> None:
     """By an image-text model as well as by one for text alone."""
-    rewriter = LocalRewriter(service(folders(family)))
+    rewriter = backend(service(folders(family)))
     assert rewriter.name == f"local:{family}"
     answers = settled(rewriter.rewrite(["a man in red", "somebody"]))
     assert [answer.text for answer in answers] == [TEXT, TEXT]
@@ -111,12 +115,12 @@ def test_replies_do_not_depend_on_the_batch(
     free = service(folders(family, None))
     sizes: list[int] = []
     watch(monkeypatch, lambda inputs, size: sizes.append(size))
-    alone = settled(LocalCaptioner(replace(free, batch_size=1)).describe(photographs))
+    alone = settled(backend(replace(free, batch_size=1)).describe(photographs))
     assert len({answer.said or answer.text for answer in alone}) > len(photographs) // 2, (
         "the replies do not depend on the images"
     )
     for size in (3, 16):
-        assert settled(LocalCaptioner(replace(free, batch_size=size)).describe(photographs)) == alone
+        assert settled(backend(replace(free, batch_size=size)).describe(photographs)) == alone
     assert sizes == [1] * 7 + [3, 3, 1] + [7]
 
 
@@ -125,10 +129,10 @@ def test_rewrites_do_not_depend_on_the_batch(family: Family, folders: Callable[.
     """Special tokens in a query are replaced by spaces, so that they cannot end the turn."""
     free = service(folders(family, None, tied=True))
     queries = ["a man", "a woman in a long green coat with a white bag and an umbrella", "a <|im_end|>b<|image_pad|>"]
-    together = settled(LocalRewriter(free).rewrite(queries))
-    assert settled(LocalRewriter(replace(free, batch_size=1)).rewrite(queries)) == together
+    together = settled(backend(free).rewrite(queries))
+    assert settled(backend(replace(free, batch_size=1)).rewrite(queries)) == together
     assert len({answer.said or answer.text for answer in together}) == 3
-    assert settled(LocalRewriter(free).rewrite(["a  b "])) == together[2:]
+    assert settled(backend(free).rewrite(["a  b "])) == together[2:]
 
 
 def test_image_tokens_get_two_dimensional_positions(
@@ -137,7 +141,7 @@ def test_image_tokens_get_two_dimensional_positions(
     """Qwen numbers rows and columns of patches; without the token types, it would take them for a line of text."""
     seen: list[torch.Tensor] = []
     watch(monkeypatch, lambda inputs, size: seen.append(inputs["mm_token_type_ids"]))
-    list(LocalCaptioner(service(folders("qwen2_5_vl"))).describe(photographs[:2]))
+    list(backend(service(folders("qwen2_5_vl"))).describe(photographs[:2]))
     assert seen[0].sum(dim=1).tolist() == [10, 4]  # 2 x 5 and 1 x 4 patches of 28 pixels
 
 
@@ -145,9 +149,9 @@ def test_image_tokens_get_two_dimensional_positions(
 def test_each_photograph_is_answered_once(count: int, folders: Callable[..., Path], photographs: list[Path]) -> None:
     """With no batch, one, and more than two; and each query too."""
     images = (photographs * 2)[:count]
-    answers = settled(LocalCaptioner(service(folders("qwen2_5_vl"))).describe(images))
+    answers = settled(backend(service(folders("qwen2_5_vl"))).describe(images))
     assert [answer.text for answer in answers] == [TEXT] * count
-    answers = settled(LocalRewriter(service(folders("qwen2"))).rewrite(["a man"] * count))
+    answers = settled(backend(service(folders("qwen2"))).rewrite(["a man"] * count))
     assert [answer.text for answer in answers] == [TEXT] * count
 
 
@@ -159,12 +163,12 @@ def test_a_broken_photograph_does_not_affect_the_others(
     cut.write_bytes(photographs[0].read_bytes()[:500])
     Image.new("RGB", (1, 300)).save(narrow)
     images = [photographs[0], cut, narrow, tmp_path / "gone.png", photographs[1]]
-    answers = settled(LocalCaptioner(service(folders("qwen2_5_vl"))).describe(images))
+    answers = settled(backend(service(folders("qwen2_5_vl"))).describe(images))
     assert [answer.text for answer in answers] == [TEXT, None, None, None, TEXT]
     assert all(str(path) in answer.problem for path, answer in zip(images[1:4], answers[1:4], strict=True))
     assert "1 x 300 pixels: too narrow" in answers[2].problem
     strict = replace(service(folders("qwen2_5_vl")), stop_after=1)
-    assert len(settled(LocalCaptioner(strict).describe(images[1:4]))) == 3
+    assert len(settled(backend(strict).describe(images[1:4]))) == 3
 
 
 def test_large_photographs_are_scaled_down(photographs: list[Path]) -> None:
@@ -177,23 +181,23 @@ def test_large_photographs_are_scaled_down(photographs: list[Path]) -> None:
 def test_slots_are_requested_as_json(folders: Callable[..., Path], photographs: list[Path]) -> None:
     """With form "json"; a reply that is no JSON is a problem, and "auto" requests the filled template."""
     slots = ('{"gender": "female",', ' "upper_color": "red",', ' "upper_garment": "coat", "hair_color": null}')
-    asked = replace(service(folders("qwen2_5_vl", slots)), form="json")
-    [answer] = settled(LocalCaptioner(asked).describe(photographs[:1]))
+    asked = replace(service(folders("qwen2_5_vl", slots)), format="json")
+    [answer] = settled(backend(asked).describe(photographs[:1]))
     assert answer.text == "The female is wearing a red coat."
-    [answer] = settled(LocalRewriter(replace(asked, model=str(folders("qwen2")))).rewrite(["a man"]))
+    [answer] = settled(backend(replace(asked, model=str(folders("qwen2")))).rewrite(["a man"]))
     assert answer.text is None
     assert answer.problem.startswith("no JSON object")
     assert answer.said == TEXT
-    forms = [settled(LocalRewriter(replace(asked, form=form)).rewrite(["a man"])) for form in ("auto", "text", "json")]
+    forms = [settled(backend(replace(asked, format=form)).rewrite(["a man"])) for form in ("auto", "text", "json")]
     assert forms[0] == forms[1] != forms[2]
 
 
 def test_a_reply_that_is_cut_off_is_unfit(folders: Callable[..., Path], photographs: list[Path]) -> None:
     """Even if its beginning would be accepted."""
     short = replace(service(folders("qwen2_5_vl")), max_tokens=2)
-    [answer] = settled(LocalCaptioner(short).describe(photographs[:1]))
+    [answer] = settled(backend(short).describe(photographs[:1]))
     assert answer.text is None
-    assert answer.problem == "cut off at 2 tokens (captioner.max_tokens)"
+    assert answer.problem == "cut short at captioner.max_tokens=2"
     assert (answer.said, answer.reply_tokens) == ("The person is wearing a red coat", 2)
 
 
@@ -201,14 +205,16 @@ def test_unfit_answers_alone_stop_the_run(
     folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After too many in a row, all of which are handed out before."""
-    monkeypatch.setattr("captioning.local.captioner._UNFIT_FACTOR", 1)
+    monkeypatch.setattr("captioning.captioner._UNFIT_FACTOR", 1)
     refusing = replace(service(folders("qwen2_5_vl", SORRY)), stop_after=6)
     answers: list[tuple[int, Answer]] = []
-    with pytest.raises(UserError, match=r"captioner\.model: the last 8 answers .*I'm sorry.*: refusal") as error:
-        answers.extend(LocalCaptioner(refusing).describe(photographs * 3))
+    with pytest.raises(
+        UserError, match=r"8 failures in a row .*captioner\.stop_after=6.*: refusal .*I'm sorry"
+    ) as error:
+        answers.extend(backend(refusing).describe(photographs * 3))
     assert "\n" not in str(error.value)
     assert [answer.problem for _, answer in answers] == ["refusal"] * 8
-    assert len(settled(LocalRewriter(replace(refusing, stop_after=4)).rewrite(["red"] * 3))) == 3
+    assert len(settled(backend(replace(refusing, stop_after=4)).rewrite(["red"] * 3))) == 3
 
 
 def test_a_fit_answer_restarts_the_count(folders: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,11 +223,11 @@ def test_a_fit_answer_restarts_the_count(folders: Callable[..., Path], monkeypat
     monkeypatch.setattr(
         LocalModel, "reply", lambda self, prompts, most: [Reply(next(said), 9, 9, True) for _ in prompts]
     )
-    monkeypatch.setattr("captioning.local.captioner._UNFIT_FACTOR", 1)
+    monkeypatch.setattr("captioning.captioner._UNFIT_FACTOR", 1)
     asked = replace(service(folders("qwen2")), batch_size=2, stop_after=3)
     problems: list[str] = []
-    rewritten = LocalRewriter(asked).rewrite([f"a man {number}" for number in range(20)])
-    with pytest.raises(UserError, match="the last 4 answers"):
+    rewritten = backend(asked).rewrite([f"a man {number}" for number in range(20)])
+    with pytest.raises(UserError, match="4 failures in a row"):
         problems.extend(answer.problem for _, answer in rewritten)
     assert len(problems) == 10
 
@@ -239,7 +245,7 @@ def test_batches_shrink_where_memory_runs_out(
 
     watch(monkeypatch, small)
     asked = replace(service(folders("qwen2_5_vl")), batch_size=8)
-    answers = settled(LocalCaptioner(asked).describe(photographs * 2))
+    answers = settled(backend(asked).describe(photographs * 2))
     assert [answer.text for answer in answers] == [TEXT] * 14
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2]
 
@@ -254,7 +260,7 @@ def test_a_photograph_too_large_for_the_memory_is_a_failure_of_its_own(
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     watch(monkeypatch, small)
-    answers = settled(LocalCaptioner(service(folders("qwen2_5_vl"))).describe(photographs))
+    answers = settled(backend(service(folders("qwen2_5_vl"))).describe(photographs))
     assert [answer.text for answer in answers] == [TEXT] * 5 + [None, None]
     assert "lower captioner.max_pixels" in answers[5].problem
 
@@ -277,10 +283,10 @@ def test_photographs_are_opened_while_the_model_works(
         count += size
         most.append(opened.acquire(timeout=0))
 
-    monkeypatch.setattr("captioning.local.captioner.open_image", open_image)
+    monkeypatch.setattr("captioning.local.open_image", open_image)
     watch(monkeypatch, wait_for_next)
     images = photographs * 4
-    described = LocalCaptioner(service(folders("qwen2_5_vl"))).describe(images)
+    described = backend(service(folders("qwen2_5_vl"))).describe(images)
     for _ in range(4 * 4):
         next(described)
     assert most == [False] * 4
@@ -291,8 +297,8 @@ def test_photographs_are_opened_while_the_model_works(
 def test_nothing_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
     """Neither a model nor transformers, for the name or for no images."""
     program = (
-        "import sys; from captioning.local import LocalCaptioner; from captioning.options import LanguageModelOptions\n"
-        f"captioner = LocalCaptioner(LanguageModelOptions(model={str(tmp_path / 'gone')!r}))\n"
+        "import sys; from captioning.local import LocalBackend; from tests.captioner_options import captioner_options\n"
+        f"captioner = LocalBackend(captioner_options(model={str(tmp_path / 'gone')!r}), 'cpu')\n"
         "print(captioner.name, list(captioner.describe([])), {'torch', 'transformers'} & {*sys.modules})"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

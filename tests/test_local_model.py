@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
-from captioning.local import LocalCaptioner, LocalRewriter
-from captioning.local.model import Prompt, load_model
-from captioning.options import LanguageModelOptions
+from captioning.local import LocalBackend, Prompt
+from captioning.local.model import load_model
 from captioning.style.prompts import query_prompt
+from tests.captioner_options import captioner_options
 from tests.pictures import picture
 from tests.small_vlm import CAPTION, TEMPLATE, write_model
 from utils.errors import UserError
@@ -33,13 +33,11 @@ def test_a_model_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return real(*names, **options)
 
     monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", load)
-    asked = LanguageModelOptions(
-        model=str(write_model(tmp_path / "model", "qwen3_vl", tied=True)), device="cpu", max_tokens=2
-    )
+    asked = captioner_options(model=str(write_model(tmp_path / "model", "qwen3_vl", tied=True)), max_tokens=2)
     images = [picture(tmp_path / "red.png")]
     for _ in range(2):
-        assert len(list(LocalCaptioner(asked).describe(images))) == 1
-        assert len(list(LocalRewriter(asked).rewrite(["a man"]))) == 1
+        assert len(list(LocalBackend(asked, "cpu").describe(images))) == 1
+        assert len(list(LocalBackend(asked, "cpu").rewrite(["a man"]))) == 1
     assert len(loads) == 1
     assert loads[0]["dtype"] == torch.float32
     assert loads[0]["use_safetensors"]
@@ -63,7 +61,7 @@ def test_thinking_is_no_part_of_a_rewrite(tmp_path: Path) -> None:
     def rewrite(says: tuple[str, ...], ending: str) -> str | None:
         folder = write_model(tmp_path / "model", "qwen2", says=says, template=TEMPLATE + ending)
         model = folder.rename(tmp_path / f"model {len(ending)}")
-        [(_, answer)] = LocalRewriter(LanguageModelOptions(model=str(model), device="cpu")).rewrite(["red"])
+        [(_, answer)] = LocalBackend(captioner_options(model=str(model)), "cpu").rewrite(["red"])
         return answer.text
 
     assert rewrite(("red, I think", "</think>", *CAPTION), "<think>\n") == "".join(CAPTION)
@@ -119,15 +117,14 @@ def test_a_model_that_cannot_be_used_is_named_in_one_line(damage: Damage, cause:
     folder = write_model(tmp_path / "damaged", "qwen2_5_vl")
     damage(folder)
     with pytest.raises(UserError, match=f"captioner.model: '{folder}' .*{cause}") as error:
-        list(LocalCaptioner(LanguageModelOptions(model=str(folder), device="cpu")).describe([tmp_path / "any.png"]))
+        list(LocalBackend(captioner_options(model=str(folder)), "cpu").describe([tmp_path / "any.png"]))
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_model_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No name, no folder, not on the hub; and a model for text alone cannot describe images."""
-    for make in (LocalCaptioner, LocalRewriter):
-        with pytest.raises(UserError, match=r"captioner\.model is not set: .* Qwen/Qwen2\.5-VL-7B-Instruct"):
-            make(LanguageModelOptions())
+    with pytest.raises(UserError, match=r"captioner\.model is not set: .* Qwen/Qwen2\.5-VL-7B-Instruct"):
+        LocalBackend(captioner_options(), "cpu")
     for missing in (str(tmp_path / "gone"), "./gone", "models/qwen/gone"):
         with pytest.raises(UserError, match=f"captioner.model: '{missing}' cannot be used: there is no such folder"):
             load_model(missing, "cpu", images=True)

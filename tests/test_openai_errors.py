@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -12,24 +13,26 @@ import httpx2
 import openai
 import pytest
 
-from captioning.captioner import Answer
-from captioning.openai import OpenAIRewriter
-from captioning.openai.client import Endpoint, least_busy
-from captioning.openai.errors import FailureBudget, RequestContext, StoppedError, StopSignal, backoff, failure_of
-from captioning.options import LanguageModelOptions
+from captioning.captioner import Answer, FailureBudget
+from captioning.openai import OpenAIBackend
+from captioning.openai.client import StoppedError, StopSignal, backoff, least_busy
+from captioning.openai.endpoint import Endpoint
+from tests.captioner_options import captioner_options
 from tests.chat_server import OK, ChatServer
 from utils.errors import UserError
 from utils.interrupts import GracefulShutdown
 
-CONTEXT = RequestContext("http://x", LanguageModelOptions(model="m"), "sesame-open")
+
+def endpoint() -> Endpoint:
+    return Endpoint("http://x", captioner_options(model="m"), "sesame-open")
 
 
 def rewrite(server: ChatServer, queries: list[str], **changes: Any) -> tuple[dict[str, Answer], UserError | None]:
     """The answers that were handed out, by query, and the error that came after them."""
-    values: dict[str, Any] = {"model": "m", "base_urls": (server.url,), "form": "text", "retries": 0, "stop_after": 2}
+    values: dict[str, Any] = {"model": "m", "base_url": server.url, "format": "text", "retries": 0, "stop_after": 2}
     answers: dict[str, Answer] = {}
     try:
-        for position, answer in OpenAIRewriter(LanguageModelOptions(**values | changes)).rewrite(queries):
+        for position, answer in OpenAIBackend(captioner_options(**values | changes)).rewrite(queries):
             answers[queries[position]] = answer
     except UserError as error:
         return answers, error
@@ -85,8 +88,9 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     def retry_after(header: str) -> float | None:
         request = httpx2.Request("POST", "http://x")
         response = httpx2.Response(429, headers={"Retry-After": header}, request=request)
-        failure = failure_of(openai.RateLimitError("slower", response=response, body=None), CONTEXT, answered=True)
-        assert failure.rate_limited
+        error = openai.RateLimitError("slower", response=response, body=None)
+        failure = endpoint().status_failure(error, answered=True)
+        assert failure.retryable
         return failure.retry_after
 
     begun = datetime.now(UTC)
@@ -99,20 +103,18 @@ def test_retry_after_is_a_number_or_a_date() -> None:
 
 
 def test_one_success_restarts_the_count() -> None:
-    with GracefulShutdown("") as shutdown:
-        stop = StopSignal(shutdown)
-        budget = FailureBudget(3, stop)
+    """The error names the key that allows more; of unfit answers, ten times as many are allowed."""
+    budget = FailureBudget(3)
+    for unfit, reasons in ((False, ["no", "no", "why"]), (True, ["no"] * 29 + ["why"])):
         for _ in range(5):
-            budget.record_failure("no")
-            budget.record_failure("no")
+            for reason in reasons[:-1]:
+                budget.record_failure(reason, unfit=unfit)
+            assert budget.error is None
             budget.record_success()
-        for _ in range(2):
-            budget.record_failure("no")
-        stop.check()
-        budget.record_failure("why")
-        with pytest.raises(StoppedError):
-            stop.check()
-    assert str(stop.error) == "stopped after 3 failures in a row, the last one: why"
+        for reason in reasons:
+            budget.record_failure(reason, unfit=unfit)
+        assert re.match(rf"stopped after {len(reasons)} failures .*captioner\.stop_after=3.*: why$", str(budget.error))
+        budget.record_success()
 
 
 def test_a_stop_ends_a_wait() -> None:
@@ -130,8 +132,8 @@ def test_a_stop_ends_a_wait() -> None:
 
 
 def test_the_least_busy_endpoint_is_next_and_one_that_was_not_reached_rests() -> None:
-    client = openai.AsyncOpenAI(api_key="none")
-    one, two = Endpoint(CONTEXT, client, in_flight=3), Endpoint(CONTEXT, client, in_flight=2)
+    one, two = endpoint(), endpoint()
+    one.in_flight, two.in_flight = 3, 2
     assert least_busy([one, two]) is two
     two.rests_until = time.monotonic() + 60
     assert least_busy([one, two]) is one

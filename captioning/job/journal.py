@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -81,7 +81,7 @@ def shard_journals(file: Path) -> list[Path]:
 
 
 class Answers:
-    """The content of a journal: the last final answer to each question, and what has failed."""
+    """The content of journals: the last final answer to each question, and what has failed."""
 
     def __init__(self) -> None:
         self._final: dict[str, dict[Source, Answer]] = {}
@@ -127,35 +127,41 @@ class Answers:
         return prompt / len(counted), reply / len(counted)
 
 
-def read_journal(path: Path) -> tuple[Answers, int]:
-    """Read the answers of a journal, and the size of its complete lines in bytes; both empty if there is no file.
+def read_journals(file: Path) -> Answers:
+    """Read the answers in the journals of a caption file: those of its shards, and then its own, which counts more.
+
+    An incomplete last line, left by a killed process, is ignored.
 
     Raises:
-        UserError: a complete line is damaged, or the file cannot be read.
+        UserError: a complete line is damaged, or a journal cannot be read.
     """
-    answers, size, number = Answers(), 0, 0
+    answers = Answers()
+    for path in (*reversed(shard_journals(file)), journal_file(file)):
+        for number, line in enumerate(_complete_lines(path), 1):
+            try:
+                entry = json.loads(line)
+                numbers = {name: entry.get(name, 0) for name in ("prompt_tokens", "reply_tokens", "seconds")}
+                answers.add(Question(**entry["question"]), Answer(entry["text"], entry["problem"], **numbers))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise UserError(
+                    f"{path}, line {number} is damaged: delete that line, and its question is requested again"
+                ) from None
+    return answers
+
+
+def _complete_lines(path: Path) -> list[bytes]:
+    """Return the lines of a file that end with a line feed; none if there is no file."""
     try:
-        with path.open("rb") as file:
-            for line in file:
-                number += 1
-                if not line.endswith(b"\n"):
-                    break
-                answers.add(*_parse_line(line))
-                size += len(line)
+        return path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
-        pass
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{path}, line {number} is damaged: delete that line, and its question is requested again"
-        ) from None
+        return []
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    return answers, size
 
 
 def calls_per_rewrite(file: Path) -> int | None:
     """Return the language model calls per rewrite in a caption file: 0 by rules, else 1; None without a journal."""
-    rewriters = read_journal(journal_file(file))[0].rewriters
+    rewriters = read_journals(file).rewriters
     return int(any(not by.startswith("rules ") for by in rewriters)) if rewriters else None
 
 
@@ -176,8 +182,7 @@ class Journal:
             raise UserError(f"another process is writing to {path}: wait for it, or set captions.dir") from None
         except OSError as error:
             raise UserError(f"captions.dir: cannot write {path}: {error.strerror}") from error
-        self.answers, size = read_journal(path)
-        os.ftruncate(self._file.fileno(), size)  # drop an incomplete last line, left by a killed process
+        os.ftruncate(self._file.fileno(), path.read_bytes().rfind(b"\n") + 1)  # drop an incomplete last line
         self._synced = time.monotonic()
 
     def append(self, question: Question, answer: Answer) -> None:
@@ -191,33 +196,33 @@ class Journal:
             **{each.name: getattr(answer, each.name) for each in fields(Answer)},
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
+        # file names may hold bytes that are not text
+        self._write((json.dumps(entry, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
+
+    def _write(self, lines: bytes) -> None:
         try:
-            # file names may hold bytes that are not text
-            self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
+            self._file.write(lines)
             self._file.flush()
             if time.monotonic() - self._synced > _FSYNC_SECONDS:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}; earlier answers are kept") from error
-        self.answers.add(question, answer)
 
-    def absorb(self, other: Path) -> int:
-        """Append the answers of another journal that are missing here; return how many.
+    def absorb(self, others: Iterable[Path]) -> int:
+        """Append the lines of other journals that are missing here; return how many.
 
         Raises:
-            UserError: a process is still writing to the other journal, or it is damaged.
+            UserError: a process is still writing to one of them.
         """
-        count = 0
-        with Journal(other), other.open("rb") as lines:  # opened as a journal for its lock
-            for line in lines:
-                question, answer = _parse_line(line)
-                known = self.answers.get(question)
-                recorded = known is not None and self.answers.origins(question.subject, known.text or "")
-                if answer.is_final and not recorded:
-                    self.append(question, answer)
-                    count += 1
-        return count
+        known = dict.fromkeys(_complete_lines(self.path))
+        count = len(known)
+        for other in others:
+            with Journal(other):  # for its lock
+                known |= dict.fromkeys(_complete_lines(other))
+        new = list(known)[count:]
+        self._write(b"".join(line + b"\n" for line in new))
+        return len(new)
 
     def close(self) -> None:
         """Flush to disk and release the lock."""
@@ -232,15 +237,3 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _parse_line(line: bytes) -> tuple[Question, Answer]:
-    entry = json.loads(line)
-    question = Question(**entry["question"])
-    return question, Answer(
-        entry["text"],
-        entry["problem"],
-        prompt_tokens=entry.get("prompt_tokens", 0),
-        reply_tokens=entry.get("reply_tokens", 0),
-        seconds=entry.get("seconds", 0.0),
-    )

@@ -7,7 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -87,106 +87,71 @@ class Plan:
 
     Attributes:
         kept: {subject: text} of the caption file that stay.
-        answered: {question: answer} from the journals.
-        missing: what must be requested.
+        answers: {subject: answer} from the journals, to which the run adds its own.
+        missing: what this run requests.
+        left: number of missing answers that this run does not request, but other shards do.
         other_sources: how many of the existing answers come from each other model or prompt version.
     """
 
     kept: dict[str, str] = field(default_factory=dict)
-    answered: dict[Question, Answer] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
     missing: list[Question] = field(default_factory=list)
+    left: int = 0
     other_sources: Counter[Source] = field(default_factory=Counter)
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing must be requested, and the caption file has every text of the journals."""
-        return not self.missing and not any(answer.text for answer in self.answered.values())
+        """Whether nothing is missing, and the caption file has every text of the journals."""
+        return not self.missing and not self.left and not any(answer.text for answer in self.answers.values())
 
-    def restrict(self, options: JobOptions) -> Plan:
-        """Return the plan without the missing questions that this run does not request."""
-        return replace(self, missing=[question for question in self.missing if options.includes(question)])
-
-    def distinct(self) -> dict[Question, list[Question]]:
-        """Group the missing questions by topic: {question to request: all questions that its answer is for}."""
+    def distinct(self) -> list[list[Question]]:
+        """Group the missing questions by topic: one request is enough for each group."""
         groups: dict[str, list[Question]] = {}
         for question in self.missing:
             groups.setdefault(question.topic, []).append(question)
-        return {group[0]: group for group in groups.values()}
+        return list(groups.values())
 
-    def describe_other_sources(self, model: str) -> str:
-        """Return " (2400 from palette 1; --restart generates all again with palette 2)", or an empty string."""
-        if not self.other_sources:
-            return ""
-        counts = ", ".join(f"{count} from {by}" for (by, _), count in self.other_sources.most_common())
-        return f" ({counts}; --restart generates all again with {model})"
+    @property
+    def texts(self) -> dict[str, str]:
+        """{subject: text} for the caption file."""
+        return self.kept | {subject: answer.text for subject, answer in self.answers.items() if answer.text is not None}
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """{subject: problem} of what another run requests again."""
+        return {subject: answer.problem for subject, answer in self.answers.items() if not answer.is_final}
 
 
-def make_plan(
-    questions: Sequence[Question], texts: Mapping[str, str], journals: Sequence[Answers], *, keep: bool
-) -> Plan:
+def make_plan(questions: Sequence[Question], texts: Mapping[str, str], journals: Answers, options: JobOptions) -> Plan:
     """Sort questions into what is known and what must be requested.
 
     Args:
         texts: {subject: text} of the caption file. A text stays unless the journals show that it describes another
             image with the same name.
         journals: answers so far.
-        keep: whether answers from other models and prompt versions count.
     """
     plan = Plan()
     for question in questions:
         text = texts.get(question.subject)
-        origins = [found for journal in journals for found in journal.origins(question.subject, text)] if text else []
+        origins = journals.origins(question.subject, text) if text else []
         if text is not None and (not origins or question.content in {content for content, _ in origins}):
             plan.kept[question.subject] = text
             if origins and question.source not in {source for _, source in origins}:
                 plan.other_sources[origins[-1][1]] += 1
             continue
-        own = next((answer for journal in journals if (answer := journal.get(question))), None)
-        other = next((found for journal in journals if (found := journal.from_other_models(question))), None)
-        if own is None and other is not None:
+        answer, other = journals.get(question), journals.from_other_models(question)
+        if answer is None and other is not None:
             plan.other_sources[other[0]] += 1
-            own = other[1] if keep else None
-        if own is not None:
-            plan.answered[question] = own
-        else:
+            answer = other[1] if options.keep else None
+        if answer is not None:
+            plan.answers[question.subject] = answer
+        elif options.includes(question):
             plan.missing.append(question)
+        else:
+            plan.left += 1
     # What failed before comes last: otherwise its failures could stop the run before new questions are requested.
-    plan.missing.sort(key=lambda question: any(journal.has_failed(question) for journal in journals))
+    plan.missing.sort(key=journals.has_failed)
     return plan
-
-
-def refuse_mixed_models(plan: Plan, *, model: str, output: str, journal: Path) -> None:
-    """Refuse to complete answers of one model or prompt version with those of another.
-
-    Raises:
-        UserError: the plan would do that; the message names the models and both options.
-    """
-    if plan.other_sources and plan.missing:
-        (by, prompt), _ = plan.other_sources.most_common(1)[0]
-        raise UserError(
-            f"{plan.other_sources.total()} {output} of {journal.name} are from {by} (prompt version {prompt}), and the "
-            f"rest would be from {model}: add --keep to keep them and request only the rest, or --restart to generate "
-            f"all again"
-        )
-
-
-def estimate(plan: Plan, *, inputs: str, model: str, tokens: Tokens, price: Sequence[float] | None) -> str:
-    """Return one line with the number of requests, and their estimated tokens and cost.
-
-    Args:
-        inputs: "images" or "queries".
-        model: backend and model.
-        tokens: of one request.
-        price: of a million prompt tokens and of a million reply tokens.
-    """
-    done, missing, requests = len(plan.kept) + len(plan.answered), len(plan.missing), len(plan.distinct())
-    line = f"{done + missing} {inputs}, {done} of them done; {missing} to request from {model}"
-    line += f" ({requests} distinct)" if requests < missing else ""
-    prompt_tokens, reply_tokens = requests * tokens[0], requests * tokens[1]
-    if prompt_tokens:
-        line += f", about {prompt_tokens:,.0f} prompt tokens and {reply_tokens:,.0f} reply tokens"
-        line += f", cost about {_cost(prompt_tokens, reply_tokens, price):.2f}" if price else ""
-    return line
 
 
 def estimate_image_tokens(paths: Sequence[Path], max_pixels: int) -> Tokens:
@@ -210,8 +175,9 @@ def _pixels(path: Path) -> int:
         return 0
 
 
-def _cost(prompt_tokens: float, reply_tokens: float, price: Sequence[float]) -> float:
-    return (prompt_tokens * price[0] + reply_tokens * price[1]) / 1e6
+def cost(prompt_tokens: float, reply_tokens: float, price: Sequence[float] | None, about: str = "") -> str:
+    """Return ", cost 0.31", or an empty string if there is no price (of a million tokens of each kind)."""
+    return f", cost {about}{(prompt_tokens * price[0] + reply_tokens * price[1]) / 1e6:.2f}" if price else ""
 
 
 class Tally:
@@ -222,31 +188,27 @@ class Tally:
     """
 
     def __init__(self, price: Sequence[float] | None = None) -> None:
-        self.price = price
-        self.requests = self.failed = self.prompt_tokens = self.reply_tokens = 0
-        self._start = time.monotonic()
+        self._price, self._start = price, time.monotonic()
+        self._requests = self._failed = self._prompt_tokens = self._reply_tokens = 0
 
     def add(self, answer: Answer) -> None:
         """Count an answer."""
-        self.requests += 1
-        self.failed += not answer.is_final
-        self.prompt_tokens += answer.prompt_tokens
-        self.reply_tokens += answer.reply_tokens
+        self._requests += 1
+        self._failed += not answer.is_final
+        self._prompt_tokens += answer.prompt_tokens
+        self._reply_tokens += answer.reply_tokens
 
     def note(self) -> str:
         """Return a note for the progress bar: "3 failed, 120,000 tokens, cost 0.31"; empty if there is nothing yet."""
-        return ", ".join([*([f"{self.failed} failed"] if self.failed else []), *self._usage()])
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f"{failed}{self._usage()}".removeprefix(", ")
 
     def summary(self) -> str:
         """Return one line for the end: "354 requested in 2.0 s (177.0/s), 120,000 tokens, cost 0.31"."""
         seconds = max(time.monotonic() - self._start, 1e-9)
-        return ", ".join(
-            [f"{self.requests} requested in {seconds:.1f} s ({self.requests / seconds:.1f}/s)", *self._usage()]
-        )
+        rate = self._requests / seconds
+        return f"{self._requests} requested in {seconds:.1f} s ({rate:.1f}/s){self._usage()}"
 
-    def _usage(self) -> list[str]:
-        tokens = self.prompt_tokens + self.reply_tokens
-        if not tokens:
-            return []
-        cost = [f"cost {_cost(self.prompt_tokens, self.reply_tokens, self.price):.2f}"] if self.price else []
-        return [f"{tokens:,} tokens", *cost]
+    def _usage(self) -> str:
+        tokens = self._prompt_tokens + self._reply_tokens
+        return f", {tokens:,} tokens{cost(self._prompt_tokens, self._reply_tokens, self._price)}" if tokens else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +20,12 @@ from transformers import (
     AutoTokenizer,
 )
 
+from captioning.captioner import Reply
+from captioning.local import Prompt
 from utils.device import pick_device
 from utils.errors import UserError
 
 _MAX_CAUSE = 200  # characters
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A text, after a photograph if there is one."""
-
-    text: str
-    image: Image.Image | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a model returned, without special tokens and padding."""
-
-    text: str
-    prompt_tokens: int
-    tokens: int
-    finished: bool  # by the model itself, not by a limit
 
 
 class LocalModel:
@@ -101,8 +84,6 @@ class LocalModel:
         """Check tokenizer and template: transformers makes an empty tokenizer where files are missing."""
         if not self._template:
             raise UserError("it has no chat template: use an instruction-tuned model")
-        if self._model.config.is_encoder_decoder:
-            raise UserError("it is an encoder-decoder model, which does not continue its prompt")
         words = "a person in a red coat"
         if words not in self._tokenizer.decode(self._tokenizer(words)["input_ids"], skip_special_tokens=True).lower():
             raise UserError("its tokenizer cannot encode English text: tokenizer.json is missing or of another model")

@@ -3,57 +3,83 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2
-import openai
 from aiolimiter import AsyncLimiter
 
-from captioning.captioner import NO_CONTENT, Answer
-from captioning.openai.errors import Failure, FailureBudget, RequestContext, StopSignal, backoff, failure_of, read_key
-from captioning.options import LanguageModelOptions
+from captioning.captioner import MAX_SAID, NO_CONTENT, Answer, FailureBudget, Reply
+from captioning.openai.endpoint import Endpoint, Failure, read_key
+from captioning.options import CaptionerOptions
 from captioning.style.prompts import SCHEMA, Form
 from captioning.style.replies import NoJsonError, check, read_reply
 from captioning.style.template import parse
 from utils.errors import UserError
+from utils.interrupts import GracefulShutdown
 from utils.logs import log
 
 Content = str | list[dict[str, Any]]
 
 _UNFIT_RETRIES = 2  # after a reply that is unfit
 _RETRY_TEMPERATURE = 0.7  # at temperature 0 the reply would be the same
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds
+_LONGEST_RETRY_AFTER = 300.0
 _LONGEST_RATE_LIMIT = 600.0  # seconds that one request waits in total for a server that limits the rate
+_POLL_SECONDS = 0.2  # between two checks for a stop during a wait
 _CONNECT_RETRIES = 2  # while no server was reached yet
 _SCHEMA_FAILURES = 2  # server errors in response to a schema before the request is sent without one
 _UNKNOWN_PARAMETER = re.compile("(un|not )supported|unknown|unrecognized|not permitted|max_completion_tokens", re.I)
-_MAX_REPLY_BYTES = 4_000_000
-_MAX_SAID = 300  # characters of an unfit reply that are kept
-_REST_SECONDS = 5.0  # in which an endpoint that could not be reached is avoided
 _RESPONSE_FORMAT = {"type": "json_schema", "json_schema": {"name": "pedestrian", "strict": True, "schema": SCHEMA}}
 
 
-@dataclass(frozen=True)
-class _Reply:
-    """What a model returned; `cut` where it reached the limit of tokens."""
-
-    text: str
-    prompt_tokens: int
-    reply_tokens: int
-    cut: bool
+class StoppedError(Exception):
+    """No more requests may be sent."""
 
 
-@dataclass
-class Endpoint:
-    """One server that has the model."""
+class StopSignal:
+    """Whether requests may still be sent: not after Ctrl-C or SIGTERM, nor after an `error` that concerns all."""
 
-    context: RequestContext
-    client: openai.AsyncOpenAI
-    in_flight: int = 0
-    rests_until: float = 0.0  # seconds of the monotonic clock
+    def __init__(self, shutdown: GracefulShutdown) -> None:
+        self._shutdown = shutdown
+        self.error: UserError | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the run is to stop."""
+        return bool(self.error or self._shutdown.requested)
+
+    def set(self, error: UserError | None) -> None:
+        """Stop because of `error`, unless there was one before; None is ignored."""
+        self.error = self.error or error
+
+    def check(self) -> None:
+        """Raise `StoppedError` if stopped."""
+        if self.is_set:
+            raise StoppedError
+
+    async def wait_for(self, waiting: Coroutine[Any, Any, object]) -> None:
+        """Await `waiting`, which may take minutes; if stopped meanwhile, cancel it and raise `StoppedError`."""
+        task = asyncio.create_task(waiting)
+        try:
+            while not task.done():
+                self.check()
+                await asyncio.wait([task], timeout=_POLL_SECONDS)
+        finally:
+            task.cancel()
+        self.check()
+
+
+def backoff(failures: int, retry_after: float | None = None) -> float:
+    """Return the seconds to wait: doubled with each failure, with jitter, and at least what the server asked for.
+
+    The jitter (half to all of the time) keeps requests that failed together from being repeated together.
+    """
+    wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
+    return max(wait, min(retry_after or 0.0, _LONGEST_RETRY_AFTER))
 
 
 def least_busy(endpoints: Sequence[Endpoint]) -> Endpoint:
@@ -80,30 +106,23 @@ class ChatClient:
     Must be used within one event loop, and closed there.
     """
 
-    def __init__(self, options: LanguageModelOptions, stop: StopSignal) -> None:
+    def __init__(self, options: CaptionerOptions, stop: StopSignal) -> None:
         self._answered, self._first_contact = False, asyncio.Lock()
         self._options, self._stop = options, stop
-        self._form: Form = "text" if options.form == "text" else "json"
+        self._form: Form = "text" if options.format == "text" else "json"
         self._json_works = False
         self._omitted: set[str] = set()
         self._slots = asyncio.Semaphore(options.concurrency)
         rate = options.requests_per_minute
         self._limiter = AsyncLimiter(1, 60.0 / rate) if rate else None  # evenly spaced, no bursts
-        self._budget = FailureBudget(options.stop_after, stop)
-        self._key = read_key(options.api_key_env)
-        self._endpoints = [self._endpoint(url) for url in options.base_urls]
-
-    def _endpoint(self, url: str) -> Endpoint:
-        context = RequestContext(url, self._options, self._key)
-        transport = openai.DefaultAioHttpClient(event_hooks={"response": [_read_limited]})
-        # The client's own retries could not be interrupted, would hide failures from the budget, and keep their slot.
-        settings: dict[str, Any] = {"max_retries": 0, "timeout": self._options.timeout, "http_client": transport}
-        return Endpoint(context, openai.AsyncOpenAI(api_key=self._key or "none", base_url=url, **settings))
+        self._budget = FailureBudget(options.stop_after)
+        key = read_key(options.api_key_env)
+        self._endpoints = [Endpoint(url, options, key) for url in options.base_urls]
 
     async def close(self) -> None:
         """Close every connection."""
         for endpoint in self._endpoints:
-            await endpoint.client.close()
+            await endpoint.close()
 
     async def ask(self, content: Callable[[Form], Content], *, query: bool = False) -> Answer:
         """Send requests until there is a fit answer, or a reason to give up.
@@ -145,10 +164,10 @@ class ChatClient:
                 self._remember(attempts)
                 self._budget.record_success()
                 return Answer(text, problem, "", prompt_tokens, reply_tokens, time.monotonic() - start)
-            said = reply.text[:_MAX_SAID]
+            said = reply.text[:MAX_SAID]
             attempts.unfit, attempts.form = attempts.unfit + 1, self._form
-        unfit = attempts.unfit > _UNFIT_RETRIES
-        self._budget.record_failure(f"{problem} ({said!r})" if said else problem, unfit=unfit)
+        self._budget.record_failure(f"{problem} ({said!r})" if said else problem, unfit=attempts.unfit > _UNFIT_RETRIES)
+        self._stop.set(self._budget.error)
         return Answer(None, problem, said, prompt_tokens, reply_tokens, time.monotonic() - start)
 
     async def _prepare_retry(self, failure: Failure, attempts: _Attempts) -> bool:
@@ -156,7 +175,7 @@ class ChatClient:
         if self._simplify(failure, attempts):
             return True
         wait = backoff(attempts.failures + attempts.rate_limits + 1, failure.retry_after)
-        if failure.rate_limited:
+        if failure.status == 429:
             attempts.rate_limits += 1
             attempts.rate_limited_for += wait
         else:
@@ -182,32 +201,12 @@ class ChatClient:
             return True
         # Some servers fail where they should refuse.
         refused |= failure.status >= 500 and attempts.failures + 1 >= _SCHEMA_FAILURES
-        if refused and attempts.form == "json" and self._options.form == "auto" and not self._json_works:
+        if refused and attempts.form == "json" and self._may_fall_back:
             attempts.form = "text"
             return True
         return False
 
-    async def _send(self, content: Content, attempts: _Attempts) -> _Reply:
-        async with self._slots:
-            self._stop.check()
-            endpoint = least_busy(self._endpoints)
-            endpoint.in_flight += 1
-            try:
-                async with asyncio.timeout(self._options.timeout):
-                    # The bare request: building typed messages and replies would cost more than all the rest.
-                    data = await endpoint.client.post(
-                        "/chat/completions", cast_to=object, body=self._body(content, attempts)
-                    )
-            except (TimeoutError, openai.OpenAIError, ValueError) as error:
-                failure = failure_of(error, endpoint.context, answered=self._answered)
-                if not failure.status:
-                    endpoint.rests_until = time.monotonic() + _REST_SECONDS
-                raise failure from None
-            finally:
-                endpoint.in_flight -= 1
-        return _parse_completion(data, endpoint.context)
-
-    def _body(self, content: Content, attempts: _Attempts) -> dict[str, Any]:
+    async def _send(self, content: Content, attempts: _Attempts) -> Reply:
         tokens = "max_completion_tokens" if "max_tokens" in attempts.omitted else "max_tokens"
         body: dict[str, Any] = {
             "model": self._options.model,
@@ -218,11 +217,13 @@ class ChatClient:
             body["temperature"] = _RETRY_TEMPERATURE if attempts.unfit else 0.0
         if attempts.form == "json":
             body["response_format"] = _RESPONSE_FORMAT
-        return body
+        async with self._slots:
+            self._stop.check()
+            return await least_busy(self._endpoints).send(body, answered=self._answered)
 
-    def _read(self, reply: _Reply, form: Form, query: bool) -> tuple[str | None, str]:
+    def _read(self, reply: Reply, form: Form, query: bool) -> tuple[str | None, str]:
         """Return the text of a reply, or None and the problem with it."""
-        if reply.cut:
+        if not reply.finished:
             return None, f"cut short at captioner.max_tokens={self._options.max_tokens}"
         try:
             text, problem = read_reply(reply.text, form)
@@ -232,49 +233,26 @@ class ChatClient:
             # Sound prose instead of JSON: it may be in the template's style; if not, prose is requested from now on.
             if parse(reply.text):
                 return read_reply(reply.text, "text")
-            if self._options.form == "auto" and not self._json_works:
+            if self._may_fall_back:
                 self._fall_back_to_text("answers with prose")
             return None, str(error)
         nothing = query and form == "json" and problem == "empty" and reply.text.strip()
         return text, NO_CONTENT if nothing else problem
+
+    @property
+    def _may_fall_back(self) -> bool:
+        """Whether the filled template may be requested instead of JSON, which has not worked so far."""
+        return self._options.format == "auto" and not self._json_works
 
     def _remember(self, attempts: _Attempts) -> None:
         """Send the next requests in the way that has worked."""
         self._omitted |= attempts.omitted
         if attempts.form == "json":
             self._json_works = True
-        elif self._form == "json" and not self._json_works:
+        elif not self._json_works:
             self._fall_back_to_text("refuses a JSON schema")
 
     def _fall_back_to_text(self, why: str) -> None:
         if self._form == "json":
             log.warning(f"the server {why}: requesting the filled template instead (captioner.format=text)")
         self._form = "text"
-
-
-def _parse_completion(data: object, context: RequestContext) -> _Reply:
-    """Return the reply in a chat completion; raise `Failure` if it is none."""
-    try:
-        choice = data["choices"][0]  # type: ignore[index]
-        content = choice["message"]["content"] or ""
-        if isinstance(content, list):
-            content = "".join(part.get("text", "") for part in content)
-        usage = data.get("usage") or {}  # type: ignore[attr-defined]
-        text = context.without_key(str(content).encode(errors="replace").decode())
-        tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        return _Reply(text, *tokens, cut=choice.get("finish_reason") == "length")
-    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError):
-        raise Failure(f"{context.url} returned no chat completion: {context.one_line(data)}") from None
-
-
-async def _read_limited(response: httpx2.Response) -> None:
-    """Read a response body, up to a size: an endless one would fill the memory before the timeout."""
-    stream, chunks, size = response.stream, list[bytes](), 0
-    assert isinstance(stream, httpx2.AsyncByteStream)
-    async for chunk in stream:
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > _MAX_REPLY_BYTES:
-            raise httpx2.ReadError(f"a response of more than {_MAX_REPLY_BYTES} bytes")
-    await stream.aclose()
-    response.stream = httpx2.ByteStream(b"".join(chunks))
