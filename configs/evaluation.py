@@ -21,17 +21,18 @@ class EvaluationTarget:
         config: the resolved config, with the data of `--on` if given.
         run_config: the config of the run, on whose validation split weight and k are tuned.
         checkpoint: the weights.
-        run: the folder of the training.
         output: the folder for the results.
-        trained_on: name of the data set that the run was trained on, if `--on` names another.
     """
 
     config: Config
     run_config: Config
     checkpoint: Path
-    run: Path
     output: Path
-    trained_on: str | None
+
+    @property
+    def trained_on(self) -> str | None:
+        """Name of the data set that the run was trained on, if `--on` selects another."""
+        return None if self.config is self.run_config else self.run_config.data.name
 
     @property
     def vocabulary(self) -> str | Path:
@@ -104,20 +105,20 @@ def select_target(arguments: argparse.Namespace) -> EvaluationTarget:
     if run and not arguments.config and not file.is_file():
         raise UserError(f"{run} is not a run folder: it has no config.yaml")
     config = load_config(file, [*arguments.overrides, *([f"run.dir={run}"] if run else [])])
-    folder = Path(config.run.dir)
+    output = folder = Path(config.run.dir)
     checkpoint = checkpoint or folder / "best.pth"
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint} is missing: train first (train.py --config {file}), or name a checkpoint")
-    of_run = checkpoint.resolve().parent == folder.resolve()
-    if (folder / "last.pth").exists() and not of_run:
+    if checkpoint.resolve().parent == folder.resolve():
+        if checkpoint.name != "best.pth":  # the results in a run's own folder are those of its best epoch
+            output = folder / checkpoint.stem
+    elif (folder / "last.pth").exists():
         raise UserError(f"{folder} holds another run: set run.dir to a folder for the results of {checkpoint}")
-    # The results in a run's own folder are those of its best epoch.
-    output = folder / checkpoint.stem if of_run and checkpoint.name != "best.pth" else folder
-    tested, trained_on = config, None
+    tested = config
     if arguments.on:
-        other, trained_on = load_config(arguments.on), config.data.name
+        other = load_config(arguments.on)
         tested = replace(config, data=other.data, captions=other.captions, captioner=other.captioner)
         output /= f"on_{arguments.on.stem}"
     if arguments.distractors:
         output /= f"with_{arguments.distractors[0].resolve().name}"
-    return EvaluationTarget(tested, config, checkpoint, folder, output, trained_on)
+    return EvaluationTarget(tested, config, checkpoint, output)

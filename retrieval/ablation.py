@@ -1,18 +1,24 @@
-"""Metrics with and without rewrites (MSM) and matching (ITM), over their weight and k, and for each camera."""
+"""Metrics with and without rewrites (MSM) and matching (ITM), over their weight and k, and for each camera.
+
+The weight and k themselves are configured, or tuned on the validation split.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from retrieval.metrics import QueryMetrics, confidence_intervals, evaluate_queries
+from retrieval.options import EvaluationOptions
 from retrieval.scoring import Match, Scorer, rerank
 from utils.errors import UserError
+from utils.logs import log
 
 WEIGHTS = tuple(tenth / 10 for tenth in range(11))
 KS = (0, 2, 4, 8, 16, 32, 64, 128)
@@ -47,6 +53,11 @@ class AblationRow:
     milliseconds: float
     llm_calls: int | None
 
+    @property
+    def calls(self) -> str:
+        """`llm_calls` for a table."""
+        return "?" if self.llm_calls is None else str(self.llm_calls)
+
 
 @dataclass(frozen=True)
 class SweepPoint:
@@ -65,28 +76,26 @@ def ablation_rows(scorer: Scorer, *, weight: float, k: int, llm_calls: int | Non
         k: images per query that the matching head re-ranks.
         llm_calls: that one rewrite took; None if unknown.
     """
-    embeddings = scorer.embeddings
-    k = min(k, len(embeddings.image))
-    has_rewrites = weight > 0 and scorer.rewrite_caption is not None
+    seconds, num_queries = scorer.embeddings.seconds, len(scorer.embeddings.query)
+    k = min(k, len(scorer.embeddings.image))
+    if not weight or scorer.rewrite_caption is None:
+        llm_calls = 0
     evaluated = [scorer.evaluate(weight=weight * msm, k=k * itm) for msm, itm in VARIANTS]
-    seconds_per_pair = scorer.match.seconds / max(scorer.match.num_pairs, 1)
-    num_queries = len(embeddings.query)
-    rows = []
-    for (msm, itm), queries in zip(VARIANTS, evaluated, strict=True):
-        seconds = embeddings.seconds["queries"] + scorer.seconds
-        seconds += (embeddings.seconds["rewrites"] + scorer.seconds) * msm + num_queries * k * seconds_per_pair * itm
-        rows.append(
-            AblationRow(
-                msm=msm,
-                itm=itm,
-                queries=queries,
-                metrics=queries.means(),
-                intervals=confidence_intervals(queries),
-                milliseconds=1000 * seconds / num_queries,
-                llm_calls=llm_calls if msm and has_rewrites else 0,
-            )
+    plain = seconds["queries"] + scorer.seconds
+    rewrites = seconds["rewrites"] + scorer.seconds
+    matching = num_queries * k * scorer.match.seconds / max(scorer.match.num_pairs, 1)
+    return [
+        AblationRow(
+            msm=msm,
+            itm=itm,
+            queries=queries,
+            metrics=queries.means(),
+            intervals=confidence_intervals(queries),
+            milliseconds=1000 * (plain + rewrites * msm + matching * itm) / num_queries,
+            llm_calls=llm_calls if msm else 0,
         )
-    return rows
+        for (msm, itm), queries in zip(VARIANTS, evaluated, strict=True)
+    ]
 
 
 def sweep(scorer: Scorer, weights: Iterable[float], ks: Iterable[int]) -> list[SweepPoint]:
@@ -105,17 +114,25 @@ def sweep_scored_pairs(scorer: Scorer, *, weight: float, k: int) -> list[SweepPo
     return sweep(scorer, {*WEIGHTS, weight}, [0]) + sweep(scorer, {0.0, weight}, smaller)
 
 
-def best_point(points: Sequence[SweepPoint], by: str) -> SweepPoint:
-    """Return the point with the highest metric; of equal ones, the one with the smallest k, then weight."""
-    return min(points, key=lambda point: (-point.metrics[by], point.k, point.weight))
+def tune(scorer: Scorer, options: EvaluationOptions) -> list[SweepPoint]:
+    """Return the metrics at the weights and ks to choose from, of which `weight_and_k` takes the best."""
+    weights = WEIGHTS if options.msm_weight == "val" else [options.msm_weight]
+    ks = [k for k in KS if k <= len(scorer.retrieval.records)] if options.k_test == "val" else [options.k_test]
+    points = sweep(scorer, weights, ks)
+    weight, k = weight_and_k(options, points)
+    log.info(f"tuned on the validation split: weight of the rewrites {weight:g}, {k} re-ranked images per query")
+    return points
 
 
-def search_grid(weight: float | str, k: int | str, gallery: int) -> tuple[Sequence[float], Sequence[int]]:
-    """Return the weights and the ks to try: a number stands for itself, "val" for all up to the gallery's size."""
-    return (
-        WEIGHTS if isinstance(weight, str) else [weight],
-        [one for one in KS if one <= gallery] if isinstance(k, str) else [k],
-    )
+def weight_and_k(options: EvaluationOptions, points: Sequence[SweepPoint]) -> tuple[float, int]:
+    """Return the configured weight and k, or those of the point with the highest `select_by` if some were tuned.
+
+    Of equal points, the one with the smallest k, then weight, is taken.
+    """
+    if options.msm_weight == "val" or options.k_test == "val":
+        best = min(points, key=lambda point: (-point.metrics[options.select_by], point.k, point.weight))
+        return best.weight, best.k
+    return options.msm_weight, options.k_test
 
 
 def camera_names(images: Sequence[str], pattern: str | None = None) -> list[str]:
@@ -146,21 +163,21 @@ def evaluate_by_camera(
     """Evaluate on the gallery of one camera at a time, with the queries whose person it has captured.
 
     Args:
-        camera_of_image: [G] names of cameras.
+        camera_of_image: [G] names of cameras; may be empty.
     """
-    cameras, similarity, retrieval = np.array(camera_of_image), scorer.similarity(weight), scorer.retrieval
-    found = {}
+    cameras, retrieval, match = np.array(camera_of_image), scorer.retrieval, scorer.match
+    similarity, found = scorer.similarity(weight), {}
     for camera in sorted(set(camera_of_image)):
-        gallery = np.flatnonzero(cameras == camera)
-        queries = np.flatnonzero(np.isin(retrieval.query_ids, retrieval.gallery_ids[gallery]))
-        if not len(queries):
-            continue
-        rows, columns = torch.from_numpy(queries), torch.from_numpy(gallery)
-        scores = rerank(similarity[rows][:, columns], _match_subset(scorer.match, rows, columns), k)
-        found[camera] = evaluate_queries(scores.numpy(), retrieval.query_ids[queries], retrieval.gallery_ids[gallery])
+        gallery = torch.from_numpy(np.flatnonzero(cameras == camera))
+        people = retrieval.gallery_ids[gallery]
+        queries = torch.from_numpy(np.flatnonzero(np.isin(retrieval.query_ids, people)))
+        if len(queries):
+            # Pairs are given by their positions in this camera's queries and gallery.
+            match_here = partial(_match_subset, match, queries, gallery)
+            scores = rerank(similarity[queries][:, gallery], match_here, k)
+            found[camera] = evaluate_queries(scores.numpy(), retrieval.query_ids[queries], people)
     return found
 
 
-def _match_subset(match: Match, queries: Tensor, images: Tensor) -> Match:
-    """Score pairs that are given by their positions in a subset of queries and images."""
-    return lambda query, image: match(queries[query], images[image])
+def _match_subset(match: Match, queries: Tensor, images: Tensor, query: Tensor, image: Tensor) -> Tensor:
+    return match(queries[query], images[image])

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from retrieval.metrics import QueryMetrics
+from retrieval.metrics import QueryMetrics, evaluate_queries
 from retrieval.scoring import Scorer, top_images
 from utils.files import atomic_write
 
 TOP = 10
-_CHUNK = 1024  # queries that are ranked at a time
 
 
 @dataclass(frozen=True)
@@ -117,38 +116,29 @@ class ScoreBreakdown:
         weight: of the rewrites.
         k: images per query that the matching head re-ranks.
         scores: [Q, G].
+        queries: metrics of each query by these scores.
     """
 
     def __init__(self, scorer: Scorer, *, weight: float, k: int) -> None:
         self.weight, self.k = weight, k
         self.retrieval = scorer.retrieval
         self.scores = scorer.scores(weight=weight, k=k)
+        self.queries = evaluate_queries(self.scores.numpy(), self.retrieval.query_ids, self.retrieval.gallery_ids)
         self._scorer = scorer
         self._similarity = scorer.similarity(weight)
+        best = top_images(self.scores, TOP).sort(dim=1).values  # ties go to the first in the gallery
+        order = self.scores.gather(1, best).argsort(dim=1, descending=True, stable=True)
+        self._top = best.gather(1, order)
 
-    def rankings(self, queries: Sequence[int], *, top: int = TOP) -> list[Ranking]:
-        """Return the `top` best images of each of these queries; ties go to the first in the gallery."""
-        scores = self.scores[torch.tensor(queries, dtype=torch.int64)]
-        best = top_images(scores, top).sort(dim=1).values
-        order = scores.gather(1, best).argsort(dim=1, descending=True, stable=True)
-        return [
-            self._ranking(query, images) for query, images in zip(queries, best.gather(1, order).tolist(), strict=True)
-        ]
-
-    def _ranking(self, query: int, images: Iterable[int]) -> Ranking:
-        top = tuple(self._ranked_image(query, image, rank) for rank, image in enumerate(images, start=1))
-        first = next((image for image in top if image.correct), None) or self._first_match(query)
-        text, rewrite = self.retrieval.queries[query], self.retrieval.rewrites[query]
-        return Ranking(query, text, rewrite, self.weight, self.k, top, first)
-
-    def _first_match(self, query: int) -> RankedImage | None:
-        matches = np.flatnonzero(self.retrieval.gallery_ids == self.retrieval.query_ids[query])
-        if not len(matches):
-            return None
-        scores = self.scores[query].numpy()
-        image = int(matches[scores[matches].argmax()])
-        before = int((scores > scores[image]).sum() + (scores[:image] == scores[image]).sum())
-        return self._ranked_image(query, image, before + 1)
+    def ranking(self, query: int) -> Ranking:
+        """Return the `TOP` best images of a query and its first match."""
+        retrieval, first = self.retrieval, None
+        if self.queries.num_matches[query]:
+            matches = np.flatnonzero(retrieval.gallery_ids == retrieval.query_ids[query])
+            image = int(matches[self.scores[query].numpy()[matches].argmax()])
+            first = self._ranked_image(query, image, int(self.queries.first_match_rank[query]))
+        top = tuple(self._ranked_image(query, image, rank) for rank, image in enumerate(self._top[query].tolist(), 1))
+        return Ranking(query, retrieval.queries[query], retrieval.rewrites[query], self.weight, self.k, top, first)
 
     def _ranked_image(self, query: int, image: int, rank: int) -> RankedImage:
         retrieval, texts = self.retrieval, self._scorer.rewrite_caption
@@ -168,28 +158,25 @@ class ScoreBreakdown:
         )
 
 
-def example_rankings(breakdown: ScoreBreakdown, queries: QueryMetrics, *, count: int) -> dict[str, list[Ranking]]:
+def example_rankings(breakdown: ScoreBreakdown, *, count: int) -> dict[str, list[Ranking]]:
     """Return `count` rankings by heading, one a person: half of the lowest average precision, half of the highest.
 
     Ties are broken by the rank of the first match, then by query index.
     """
-    worst = np.lexsort((-queries.first_match_rank, queries.average_precision))
-    best = np.lexsort((queries.first_match_rank, -queries.average_precision))
-    lowest = _one_per_person(worst, queries, (count + 1) // 2, exclude=())
-    highest = _one_per_person(best, queries, count // 2, exclude=lowest)
+    queries, people = breakdown.queries, breakdown.queries.query_ids
+
+    def one_per_person(order: NDArray[np.int64]) -> NDArray[np.int64]:
+        return order[np.sort(np.unique(people[order], return_index=True)[1])]
+
+    lowest = one_per_person(np.lexsort((-queries.first_match_rank, queries.average_precision)))[: (count + 1) // 2]
+    highest = one_per_person(np.lexsort((queries.first_match_rank, -queries.average_precision)))
+    highest = highest[~np.isin(people[highest], people[lowest])][: count // 2]
     groups = {"Worst queries, by average precision": lowest, "Best queries": highest}
-    return {heading: breakdown.rankings(chosen) for heading, chosen in groups.items() if chosen}
-
-
-def _one_per_person(order: np.ndarray, queries: QueryMetrics, count: int, *, exclude: Sequence[int]) -> list[int]:
-    people = {int(queries.query_ids[query]) for query in exclude}
-    chosen: list[int] = []
-    for query in order:
-        person = int(queries.query_ids[query])
-        if len(chosen) < count and person not in people:
-            people.add(person)
-            chosen.append(int(query))
-    return chosen
+    return {
+        heading: [breakdown.ranking(query) for query in chosen.tolist()]
+        for heading, chosen in groups.items()
+        if len(chosen)
+    }
 
 
 def write_per_query(path: Path, breakdown: ScoreBreakdown, variants: Mapping[str, QueryMetrics]) -> None:
@@ -199,17 +186,15 @@ def write_per_query(path: Path, breakdown: ScoreBreakdown, variants: Mapping[str
     matches in the gallery); by variant (`plain`, `msm`, `itm`, `both`) `rank` (of the first match, or null) and
     `average_precision`; and `top`, the best images with `both` and the parts of their scores.
     """
-    count = len(breakdown.retrieval.queries)
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for start in range(0, count, _CHUNK):
-            for ranking in breakdown.rankings(range(start, min(start + _CHUNK, count))):
-                line = json.dumps(_line(ranking, breakdown, variants), ensure_ascii=False)
-                file.write(line.encode("utf-8", "replace").decode("utf-8") + "\n")
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as file:
+        for query in range(len(breakdown.retrieval.queries)):
+            line = _line(breakdown.ranking(query), breakdown, variants)
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _line(ranking: Ranking, breakdown: ScoreBreakdown, variants: Mapping[str, QueryMetrics]) -> dict[str, Any]:
     query, retrieval = ranking.query, breakdown.retrieval
-    matches = int(next(iter(variants.values())).num_matches[query])
+    matches = int(breakdown.queries.num_matches[query])
     return {
         "query": query,
         "text": ranking.text,

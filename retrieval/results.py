@@ -1,4 +1,4 @@
-"""What an evaluation has found, and the files that it is written to."""
+"""Evaluate a test split, and the files that the results are written to."""
 
 from __future__ import annotations
 
@@ -13,11 +13,30 @@ from typing import Any
 import torch
 import transformers
 
-from retrieval.ablation import AblationRow, SweepPoint
+from retrieval.ablation import (
+    KS,
+    WEIGHTS,
+    AblationRow,
+    SweepPoint,
+    ablation_rows,
+    evaluate_by_camera,
+    sweep,
+    sweep_scored_pairs,
+    weight_and_k,
+)
 from retrieval.explanation import ScoreBreakdown, example_rankings, write_per_query
 from retrieval.metrics import METRICS, QueryMetrics
-from retrieval.report.content import cluster_plot, data_statistics, sweep_charts, training_charts, word_charts
-from retrieval.report.page import Report, write_report
+from retrieval.options import EvaluationOptions
+from retrieval.report.page import (
+    Report,
+    cluster_plot,
+    data_statistics,
+    render,
+    sweep_charts,
+    training_charts,
+    word_charts,
+)
+from retrieval.scoring import Scorer
 from utils.files import write_json, write_text
 from utils.logs import log
 
@@ -32,7 +51,7 @@ class Provenance:
     Attributes:
         data: name of the data set.
         root: its folder.
-        trained_on: name of the data set that the model was trained on, if it is another.
+        trained_on: name of the data set that the model was trained on, if `--on` selected another.
         selected_on: the split on which the epoch was selected.
         checkpoint: the weights.
     """
@@ -42,12 +61,6 @@ class Provenance:
     trained_on: str | None
     selected_on: str
     checkpoint: Path
-
-    @property
-    def title(self) -> str:
-        """A heading for the results."""
-        trained = f", trained on {_TITLES.get(self.trained_on, self.trained_on)}" if self.trained_on else ""
-        return f"TSN on {_TITLES.get(self.data, self.data)}{trained}"
 
 
 @dataclass(frozen=True)
@@ -73,57 +86,98 @@ class Results:
     cameras: Mapping[str, QueryMetrics]
 
     @property
+    def title(self) -> str:
+        """A heading for the results."""
+        data, trained_on = self.provenance.data, self.provenance.trained_on
+        source = f", trained on {_TITLES.get(trained_on, trained_on)}" if trained_on else ""
+        return f"TSN on {_TITLES.get(data, data)}{source}"
+
+    @property
     def warnings(self) -> list[str]:
         """What a reader of the metrics must know."""
-        retrieval, k, found = self.breakdown.retrieval, self.breakdown.k, []
-        if self.provenance.selected_on == "test":
-            found.append("the epoch was selected on the test split: these metrics are not of unseen data")
-        if missing := self.rows[-1].queries.num_queries_without_match:
-            found.append(f"{missing} queries have no match in the gallery: they count as never found")
-        if missing := retrieval.num_missing_rewrites:
-            found.append(f"{missing} of {len(retrieval.queries)} queries have no rewrite: they are scored without MSM")
-        if missing := retrieval.num_missing_captions:
-            found.append(
-                f"{missing} of {len(retrieval.records)} gallery images have no caption: they are scored without MSM"
-            )
-        msm, both = (row.metrics["R1"] for row in (self.rows[1], self.rows[3]))
-        if k and both < msm:
-            found.append(f"matching lowers R1 from {msm:.2f} to {both:.2f}: this model is better without it")
-        if not self.breakdown.weight:
-            found.append("the weight of the rewrites is 0: rows with MSM equal those without")
-        if not k:
-            found.append("no image is re-ranked: rows with ITM equal those without")
-        if k > len(retrieval.records):
-            found.append(f"eval.k_test={k} exceeds the gallery of {len(retrieval.records)} images: all are re-ranked")
-        return found
+        retrieval, weight, k = self.breakdown.retrieval, self.breakdown.weight, self.breakdown.k
+        queries, gallery = len(retrieval.queries), len(retrieval.records)
+        unmatched = self.breakdown.queries.num_queries_without_match
+        rewrites, captions = retrieval.num_missing_rewrites, retrieval.num_missing_captions
+        msm, both = self.rows[1].metrics["R1"], self.rows[3].metrics["R1"]
+        checks = {
+            "the epoch was selected on the test split: these metrics are not of unseen data": (
+                self.provenance.selected_on == "test"
+            ),
+            f"{unmatched} queries have no match in the gallery: they count as never found": unmatched,
+            f"{rewrites} of {queries} queries have no rewrite: they are scored without MSM": rewrites,
+            f"{captions} of {gallery} gallery images have no caption: they are scored without MSM": captions,
+            f"matching lowers R1 from {msm:.2f} to {both:.2f}: this model is better without it": k and both < msm,
+            "the weight of the rewrites is 0: rows with MSM equal those without": not weight,
+            "no image is re-ranked: rows with ITM equal those without": not k,
+            f"eval.k_test={k} exceeds the gallery of {gallery} images: all are re-ranked": k > gallery,
+        }
+        return [warning for warning, applies in checks.items() if applies]
 
     @property
     def settings(self) -> dict[str, str]:
         """Weight and k, with how they were determined."""
-        tuned = {
-            key: " (tuned on the validation split)" if key in self.tuned else "" for key in ("msm_weight", "k_test")
-        }
+        weight, k = (
+            " (tuned on the validation split)" if key in self.tuned else "" for key in ("msm_weight", "k_test")
+        )
         return {
-            "Weight of the rewrites": f"{self.breakdown.weight:g}{tuned['msm_weight']}",
-            "Re-ranked images per query": f"{self.breakdown.k}{tuned['k_test']}",
+            "Weight of the rewrites": f"{self.breakdown.weight:g}{weight}",
+            "Re-ranked images per query": f"{self.breakdown.k}{k}",
             "Epoch selected on": self.provenance.selected_on,
         }
 
     @property
     def notes(self) -> list[str]:
         """Lines that belong under a table of the metrics."""
-        retrieval, trained_on = self.breakdown.retrieval, self.provenance.trained_on
-        data = f"{self.provenance.data}, trained on {trained_on}" if trained_on else self.provenance.data
+        retrieval, data, trained_on = self.breakdown.retrieval, self.provenance.data, self.provenance.trained_on
+        data = f"{data}, trained on {trained_on}" if trained_on else data
+        means = {camera: queries.means() for camera, queries in self.cameras.items()}
         return [
             f"{data}: {len(retrieval.queries)} queries, {len(retrieval.records)} gallery images",
             "; ".join(f"{name[0].lower()}{name[1:]}: {value}" for name, value in self.settings.items()),
             *(
-                f"camera {name}: {len(queries.query_ids)} queries, R1 {queries.means()['R1']:.2f}, "
-                f"mAP {queries.means()['mAP']:.2f}"
+                f"camera {name}: {len(queries.query_ids)} queries, R1 {means[name]['R1']:.2f}, "
+                f"mAP {means[name]['mAP']:.2f}"
                 for name, queries in self.cameras.items()
             ),
             *self.warnings,
         ]
+
+
+def evaluate(
+    scorer: Scorer,
+    options: EvaluationOptions,
+    provenance: Provenance,
+    *,
+    validation_points: Sequence[SweepPoint] = (),
+    full_sweep: bool = False,
+    cameras: Sequence[str] = (),
+    llm_calls: int | None = None,
+) -> Results:
+    """Evaluate a test split.
+
+    Args:
+        validation_points: metrics on the validation split; empty if weight and k are configured.
+        full_sweep: evaluate every weight with every k, rather than what needs no further pairs.
+        cameras: [G] of each gallery image, to evaluate on the gallery of each; may be empty.
+        llm_calls: that one rewrite took; None if unknown.
+    """
+    weight, k = weight_and_k(options, validation_points)
+    gallery = len(scorer.retrieval.records)
+    rows = ablation_rows(scorer, weight=weight, k=k, llm_calls=llm_calls)
+    if full_sweep:
+        points = sweep(scorer, {*WEIGHTS, weight}, {min(k, gallery), *(one for one in KS if one <= gallery)})
+    else:
+        points = sweep_scored_pairs(scorer, weight=weight, k=min(k, gallery))
+    return Results(
+        provenance=provenance,
+        rows=rows,
+        sweep=points,
+        tuned=options.tuned_on_val,
+        validation_sweep=validation_points,
+        breakdown=ScoreBreakdown(scorer, weight=weight, k=k),
+        cameras=evaluate_by_camera(scorer, cameras, weight=weight, k=k),
+    )
 
 
 def write_results(
@@ -142,42 +196,46 @@ def write_results(
     write_json(folder / "metrics.json", _to_json(results))  # first: the others follow from it and the checkpoint
     variants = {name: row.queries for name, row in zip(_VARIANT_NAMES, rows, strict=True)}
     write_per_query(folder / "per_query.jsonl", breakdown, variants)
-    write_text(folder / "table.md", markdown_table(rows, results.notes))
-    write_text(folder / "table.tex", latex_table(rows, results.notes))
-    texts = {"queries": retrieval.queries, "rewrites": retrieval.rewrites, "captions": retrieval.captions}
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
+    for name in ("table.md", "table.tex"):
+        write_text(folder / name, render(f"{name}.jinja", rows, notes=results.notes))
     report = Report(
-        title=results.provenance.title,
-        ablation=rows,
+        title=results.title,
         warnings=results.warnings,
         sweep=sweep_charts(results.sweep, weight=breakdown.weight),
         cameras=results.cameras,
-        examples=example_rankings(breakdown, rows[-1].queries, count=examples),
+        examples=example_rankings(breakdown, count=examples),
         training=training_charts(run / "log.jsonl"),
         clusters=cluster_plot(run),
         statistics=data_statistics(retrieval),
-        words=word_charts(texts),
+        words=word_charts(
+            {"queries": retrieval.queries, "rewrites": retrieval.rewrites, "captions": retrieval.captions}
+        ),
         setup={
             "Checkpoint": str(results.provenance.checkpoint),
             **results.settings,
             **setup,
             "Machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-            "Versions": versions,
+            "Versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
+            f"transformers {transformers.__version__}",
             "Date": date.today().isoformat(),
         },
         settings=config,
     )
-    write_report(folder / "report.html", report)
+    write_text(folder / "report.html", render("page.html", rows, report=report))
     log.info(f"written to {folder}: metrics.json, report.html, table.md, table.tex, per_query.jsonl")
 
 
 def _to_json(results: Results) -> dict[str, Any]:
     rows, retrieval, provenance = results.rows, results.breakdown.retrieval, results.provenance
+
+    def points(sweep: Sequence[SweepPoint]) -> list[dict[str, float]]:
+        return [{"weight": point.weight, "k": point.k, **point.metrics} for point in sweep]
+
     return rows[-1].metrics | {
         "ablation": [{"msm": row.msm, "itm": row.itm, **row.metrics} for row in rows],
         "intervals": [row.intervals for row in rows],
-        "sweep": [{"weight": point.weight, "k": point.k, **point.metrics} for point in results.sweep],
-        "validation": [{"weight": point.weight, "k": point.k, **point.metrics} for point in results.validation_sweep],
+        "sweep": points(results.sweep),
+        "validation": points(results.validation_sweep),
         "cameras": {
             name: {"queries": len(queries.query_ids), **queries.means()} for name, queries in results.cameras.items()
         },
@@ -203,59 +261,12 @@ def text_table(rows: Sequence[AblationRow]) -> str:
     for row in rows:
         switches = f"{'yes' if row.msm else '-':>4}{'yes' if row.itm else '-':>5}"
         metrics = "".join(f"{row.metrics[name]:>8.2f}" for name in METRICS)
-        lines.append(f"{switches}{metrics}{row.milliseconds:>9.2f}{_calls(row):>7}")
+        lines.append(f"{switches}{metrics}{row.milliseconds:>9.2f}{row.calls:>7}")
     lines.append(f"95 % confidence intervals (bootstrap over identities): {format_intervals(rows[-1].intervals)}")
     lines.append("ms: per query, from text to ranking; calls: LLM calls per query (?: unknown)")
     return "\n".join(lines)
 
 
-def markdown_table(rows: Sequence[AblationRow], notes: Sequence[str]) -> str:
-    """Format the ablation with its confidence intervals, and notes as a list."""
-    lines = [
-        f"| MSM | ITM | {' | '.join(METRICS)} | ms per query | LLM calls per query |",
-        "|" + "---|" * (len(METRICS) + 4),
-    ]
-    for row in rows:
-        cells = ["yes" if on else "no" for on in (row.msm, row.itm)]
-        cells += [f"{row.metrics[name]:.2f} [{low:.1f}, {high:.1f}]" for name, (low, high) in row.intervals.items()]
-        lines.append(f"| {' | '.join([*cells, f'{row.milliseconds:.2f}', _calls(row)])} |")
-    notes = ["in brackets: 95 % confidence intervals (bootstrap over identities)", *notes]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
-
-
-def latex_table(rows: Sequence[AblationRow], notes: Sequence[str]) -> str:
-    r"""Format the ablation as a `table` for booktabs, the best of each column in bold, with notes in its caption."""
-    best = {name: max(row.metrics[name] for row in rows) for name in METRICS}
-    lines = [
-        r"% needs \usepackage{booktabs,amssymb}",
-        r"\begin{table}",
-        r"  \centering",
-        r"  \begin{tabular}{cc" + "r" * (len(METRICS) + 2) + "}",
-        r"    \toprule",
-        "    " + " & ".join(["MSM", "ITM", *METRICS, "ms", "calls"]) + r" \\",
-        r"    \midrule",
-    ]
-    for row in rows:
-        cells = [r"\checkmark" if on else "" for on in (row.msm, row.itm)]
-        for name in METRICS:
-            text = f"{row.metrics[name]:.2f}"
-            cells.append(rf"\textbf{{{text}}}" if row.metrics[name] == best[name] else text)
-        lines.append("    " + " & ".join([*cells, f"{row.milliseconds:.2f}", _calls(row)]) + r" \\")
-    caption = _escape_latex(". ".join(["ms: per query; calls: LLM calls per query", *notes]))
-    lines += [r"    \bottomrule", r"  \end{tabular}", rf"  \caption{{{caption}.}}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
-
-
 def format_intervals(intervals: Mapping[str, tuple[float, float]]) -> str:
     """Format intervals as `R1 [50.1, 59.9], ...`."""
     return ", ".join(f"{name} [{low:.1f}, {high:.1f}]" for name, (low, high) in intervals.items())
-
-
-def _calls(row: AblationRow) -> str:
-    return "?" if row.llm_calls is None else str(row.llm_calls)
-
-
-def _escape_latex(text: str) -> str:
-    special = {char: f"\\{char}" for char in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {"\\": r"\textbackslash{}"}
-    return "".join(special.get(char, char) for char in text)

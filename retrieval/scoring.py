@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,9 +12,10 @@ from transformers import BertTokenizer
 
 from data.images import ImageOpener, open_image
 from models.tsn import TSN
-from retrieval.embed import Embeddings, TokenPrecision, embed
+from retrieval.embed import Embeddings, embed
 from retrieval.matching import Matcher
 from retrieval.metrics import QueryMetrics, evaluate_queries
+from retrieval.options import EvaluationOptions
 from retrieval.retrieval_set import RetrievalSet
 from utils import distributed
 
@@ -21,6 +23,7 @@ UNMATCHED_OFFSET = -100.0  # added to scores without a logit, which puts them be
 _CHUNK = 1024  # queries whose ties are resolved at a time
 
 Match = Callable[[Tensor, Tensor], Tensor]
+Result = TypeVar("Result")
 
 
 def fused_similarity(
@@ -133,31 +136,31 @@ class Scorer:
         return evaluate_queries(scores.numpy(), self.retrieval.query_ids, self.retrieval.gallery_ids)
 
 
+def with_scorer(
+    model: TSN, embeddings: Embeddings, retrieval: RetrievalSet, work: Callable[[Scorer], Result], *, batch_size: int
+) -> Result | None:
+    """Return what `work` makes of the scores of an embedded retrieval set; None in all but the main process."""
+    match = Matcher(model, embeddings, batch_size=batch_size)
+    return match.run_on_main(lambda: work(Scorer(embeddings, retrieval, match)))
+
+
 def validate(
     model: TSN,
     tokenizer: BertTokenizer,
     retrieval: RetrievalSet,
+    options: EvaluationOptions,
     *,
-    k: int,
-    weight: float,
-    batch_size: int,
-    tokens: TokenPrecision = "half",
     opener: ImageOpener = open_image,
 ) -> dict[str, float]:
     """Return R1, R5, R10, mAP and mINP of a model between epochs, by the scores that a test computes.
 
     In a process group, all processes must call it, and all get the metrics of the main one.
-
-    Args:
-        k: images per query that the matching head re-ranks.
-        weight: of the rewrites.
-        tokens: precision in which the gallery's tokens are kept for the matching head.
     """
-    keep = tokens if k else None
-    embeddings = embed(
-        model, tokenizer, retrieval, keep_tokens=keep, batch_size=batch_size, opener=opener, desc="validation"
+    weight, k, size = options.select_weight, options.select_k, options.batch_size
+    keep = options.token_precision if k else None
+    embeddings = embed(model, tokenizer, retrieval, keep_tokens=keep, batch_size=size, opener=opener, desc="validation")
+    found = with_scorer(
+        model, embeddings, retrieval, lambda scorer: scorer.evaluate(weight=weight, k=k).means(), batch_size=size
     )
-    match = Matcher(model, embeddings, batch_size=batch_size)
-    found = match.run_on_main(lambda: Scorer(embeddings, retrieval, match).evaluate(weight=weight, k=k).means())
     metrics: dict[str, float] = distributed.run_on_main(lambda: found)
     return metrics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,18 +18,19 @@ from retrieval.ablation import (
     WEIGHTS,
     SweepPoint,
     ablation_rows,
-    best_point,
     camera_names,
     evaluate_by_camera,
-    search_grid,
     sweep,
     sweep_scored_pairs,
+    tune,
+    weight_and_k,
 )
 from retrieval.embed import Embeddings
 from retrieval.explanation import ScoreBreakdown, example_rankings
 from retrieval.metrics import evaluate_queries, rank_metrics
-from retrieval.report.content import data_statistics, sweep_charts, word_charts
-from retrieval.results import latex_table, markdown_table, text_table
+from retrieval.options import EvaluationOptions
+from retrieval.report.page import data_statistics, render, sweep_charts, word_charts
+from retrieval.results import text_table
 from retrieval.retrieval_set import DISTRACTOR_ID, RetrievalSet, with_distractors
 from retrieval.scoring import Scorer, fused_similarity, rerank
 from tests.pictures import picture
@@ -140,25 +142,37 @@ def test_the_default_sweep_scores_no_further_pair(scorer: Scorer) -> None:
     ]
 
 
+def evaluation_options(**changes: Any) -> EvaluationOptions:
+    values: dict[str, Any] = {"select": "val", "held_out": 0.1, "select_by": "mAP", "select_k": 0, "select_weight": 0.0}
+    values |= {"msm_weight": "val", "k_test": "val", "token_precision": "full", "batch_size": 8, "examples": 4}
+    return EvaluationOptions(**values | changes)
+
+
 def test_of_equally_good_points_the_cheapest_is_best() -> None:
     def point(weight: float, k: int, value: float) -> SweepPoint:
         return SweepPoint(weight, k, {"mAP": value, "R1": -value})
 
     points = [point(0.1, 16, 50), point(0.5, 2, 60), point(0.2, 4, 60), point(0.3, 2, 60), point(0.9, 0, 59)]
-    assert best_point(points, "mAP") is points[3]
-    assert best_point(points, "R1") is points[0]
+    assert weight_and_k(evaluation_options(select_by="mAP"), points) == (0.3, 2)
+    assert weight_and_k(evaluation_options(select_by="R1"), points) == (0.1, 16)
+    assert weight_and_k(evaluation_options(msm_weight=0.5, k_test=3), []) == (0.5, 3)
 
 
-def test_configured_values_are_not_searched() -> None:
-    assert search_grid("val", 16, 100) == (WEIGHTS, [16])
-    assert search_grid(0.3, "val", 20) == ([0.3], [k for k in KS if k <= 20])
+def test_configured_values_are_not_searched(scorer: Scorer) -> None:
+    """The others are, with k up to the size of the gallery."""
+    for changes, weights, ks in (
+        ({"k_test": 5}, WEIGHTS, [5]),
+        ({"msm_weight": 0.3}, [0.3], [k for k in KS if k <= G]),
+    ):
+        points = tune(scorer, evaluation_options(**changes))
+        assert {(point.weight, point.k) for point in points} == {(weight, k) for weight in weights for k in ks}
 
 
 def test_tables_have_intervals_costs_and_notes(scorer: Scorer) -> None:
     """Also in Markdown; the special characters of LaTeX are escaped."""
     rows = ablation_rows(scorer, weight=0.4, k=8, llm_calls=1)
     note = "5 % of cuhk_pedes & selected on #1"
-    markdown, latex = markdown_table(rows, [note]), latex_table(rows, [note])
+    markdown, latex = (render(f"table.{kind}.jinja", rows, notes=[note]) for kind in ("md", "tex"))
     low, high = rows[0].intervals["R1"]
     assert f"| no | no | {rows[0].metrics['R1']:.2f} [{low:.1f}, {high:.1f}] |" in markdown
     assert markdown.count("\n| ") == 4
@@ -175,7 +189,7 @@ def test_a_score_is_the_sum_of_its_parts(scorer: Scorer) -> None:
     """The top ten are those of the ranking; without re-ranking or without a text, that part is missing."""
     breakdown = ScoreBreakdown(scorer, weight=0.4, k=8)
     scores = scorer.scores(weight=0.4, k=8).numpy()
-    for ranking in breakdown.rankings(range(Q)):
+    for ranking in map(breakdown.ranking, range(Q)):
         order = np.argsort(-scores[ranking.query], kind="stable")
         assert [image.index for image in ranking.top] == order[:10].tolist()
         for image in ranking.top:
@@ -189,28 +203,27 @@ def test_a_score_is_the_sum_of_its_parts(scorer: Scorer) -> None:
             assert image.score == pytest.approx(similarity + logit, abs=1e-4)
         matches = np.flatnonzero(RETRIEVAL.gallery_ids[order] == RETRIEVAL.query_ids[ranking.query])
         assert (ranking.first_match.rank if ranking.first_match else None) == (matches[0] + 1 if len(matches) else None)
-    assert breakdown.rankings([Q - 1])[0].explanation == "No image of the gallery shows this person."
+    assert breakdown.ranking(Q - 1).explanation == "No image of the gallery shows this person."
 
 
 def test_an_explanation_names_what_decided(scorer: Scorer) -> None:
     """The differences of the parts add up to that of the scores."""
-    for ranking in ScoreBreakdown(scorer, weight=0.4, k=G).rankings(range(Q - 1)):
+    for ranking in map(ScoreBreakdown(scorer, weight=0.4, k=G).ranking, range(Q - 1)):
         text = ranking.explanation.replace("−", "-")
         assert text.startswith(
             f"Rank 1 beats the first {'wrong' if ranking.top[0].correct else 'correct'} image (rank "
         )
         gap, parts = text.removesuffix(".").split(") by ")[1].split(": ")
         assert sum(float(part.split()[-1]) for part in parts.split(", ")) == pytest.approx(float(gap), abs=0.03)
-    few = ScoreBreakdown(scorer, weight=0.4, k=1).rankings([0])[0]
+    few = ScoreBreakdown(scorer, weight=0.4, k=1).ranking(0)
     assert "not among the 1 re-ranked images: query and image " in few.explanation
 
 
 def test_examples_are_the_worst_and_best_queries_of_different_people(scorer: Scorer) -> None:
-    queries = scorer.evaluate(weight=0.4, k=8)
-    examples = example_rankings(ScoreBreakdown(scorer, weight=0.4, k=8), queries, count=5)
+    examples = example_rankings(ScoreBreakdown(scorer, weight=0.4, k=8), count=5)
     assert [heading.split()[0] for heading in examples] == ["Worst", "Best"]
     worst, best = ([ranking.query for ranking in rankings] for rankings in examples.values())
-    precision = queries.average_precision
+    precision = scorer.evaluate(weight=0.4, k=8).average_precision
     assert [len(worst), len(best)] == [3, 2]
     assert precision[worst[0]] == 0  # no match
     assert list(precision[worst]) == sorted(precision[worst])

@@ -17,9 +17,10 @@ from retrieval.ablation import AblationRow
 from retrieval.explanation import RankedImage, Ranking
 from retrieval.metrics import METRICS, evaluate_queries
 from retrieval.report.charts import LineChart
-from retrieval.report.page import IMAGE_SIZE, Report, data_url, write_report
+from retrieval.report.page import IMAGE_SIZE, Report, data_url, render
 from tests.test_charts import ATTACK, chart
 from utils.errors import UserError
+from utils.files import write_text
 
 QUERIES = evaluate_queries(np.eye(2), np.array([0, 1]), np.array([0, 1]))
 
@@ -80,7 +81,7 @@ def ranking(*top: RankedImage, match: RankedImage | None = None, k: int = 0, **c
 
 
 def written(path: Path, **content: Any) -> str:
-    write_report(path, Report(**{"title": "Test", "ablation": ROWS, **content}))
+    write_text(path, render("page.html", ROWS, report=Report(**{"title": "Test", **content})))
     return path.read_text(encoding="utf-8")
 
 

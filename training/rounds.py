@@ -233,13 +233,4 @@ class RoundTrainer:
         """Metrics on the validation set, empty if there is none."""
         if self.data.validation is None:
             return {}
-        return validate(
-            model,
-            self.models.tokenizer,
-            self.data.validation,
-            k=self.evaluation.select_k,
-            weight=self.evaluation.select_weight,
-            batch_size=self.evaluation.batch_size,
-            tokens=self.evaluation.token_precision,
-            opener=self.opener,
-        )
+        return validate(model, self.models.tokenizer, self.data.validation, self.evaluation, opener=self.opener)

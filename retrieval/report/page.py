@@ -1,36 +1,57 @@
-"""The report's page: one HTML file that loads nothing from anywhere."""
+"""The evaluation report: what it shows of a run, an evaluation and a data set, and its templates.
+
+The page is one HTML file that loads nothing from anywhere.
+"""
 
 from __future__ import annotations
 
 import base64
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from PIL import Image
 
 from data.images import open_image
-from retrieval.ablation import AblationRow
+from retrieval.ablation import AblationRow, SweepPoint
 from retrieval.explanation import Ranking
 from retrieval.metrics import METRICS, QueryMetrics
-from retrieval.report.charts import LineChart, ScatterPlot, line_chart, scatter_plot
-from utils.files import write_text
+from retrieval.report.charts import MAX_NAMED, LineChart, Point, ScatterPlot, line_chart, scatter_plot
+from retrieval.retrieval_set import DISTRACTOR_ID, RetrievalSet
+from utils.files import read_jsonl, read_npz
 
 IMAGE_SIZE = (176, 352)  # pixels: twice the size shown, for screens with two device pixels per CSS pixel
 _JPEG_QUALITY = 74
+_MAX_WORDS = 60  # longer texts share the last bar of the histogram
+_MAX_LINES = 6  # in a chart
+_PERPLEXITY = 30.0  # of t-SNE
+_MIN_POINTS = 5  # of a scatter plot
+_LABELS_FILE = re.compile(r"pseudo_labels_(\d+)\.npz")
+
+_LOSSES = ("loss", "itc", "itm", "id")
+_BY_ROUND = {  # title -> y label, keys of a round's log entry
+    "Pseudo-labels": ("count", ("clusters", "noise")),
+    "Cluster size": ("images", ("mean_size", "median_size")),
+    "Clustering, without ground truth": ("index", ("silhouette", "ari_before")),
+    "Agreement with ground-truth identities": ("index", ("ari", "nmi", "purity")),
+    "Pairs of the same identity": ("share", ("precision", "recall", "f")),
+}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a report shows, in the order of the page; what is empty is shown as "no data" or left out.
+    """What the page shows next to the ablation, in its order; what is empty is shown as "no data" or left out.
 
     Attributes:
         title: the page's heading.
         warnings: what a reader must know ("the epoch was selected on the test split").
-        ablation: rows of the table; the first is the baseline of the headline, the last the headline.
         sweep: charts of metrics over the weight of the rewrites and the number of re-ranked images.
         cameras: metrics on the gallery of one camera, by its name.
         examples: rankings by heading.
@@ -43,7 +64,6 @@ class Report:
     """
 
     title: str
-    ablation: Sequence[AblationRow]
     warnings: Sequence[str] = ()
     sweep: Sequence[LineChart] = ()
     cameras: Mapping[str, QueryMetrics] | None = None
@@ -56,38 +76,40 @@ class Report:
     settings: str = ""
 
 
-def write_report(path: Path, report: Report) -> None:
-    """Write a report atomically; every text is escaped.
+def render(
+    template: str, rows: Sequence[AblationRow], *, report: Report | None = None, notes: Sequence[str] = ()
+) -> str:
+    """Fill in a template of this folder; texts are escaped in HTML.
+
+    Args:
+        rows: of the ablation; in the page's headline, the last is compared with the first.
+        report: what else the page shows.
+        notes: lines below a table.
 
     Raises:
-        UserError: a ranked image is missing or unreadable, or the page cannot be written.
+        UserError: a ranked image is missing or unreadable.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {
-        "percent": "{:.2f}".format,
-        "gain": _signed,
-        "number": _number,
-        "interval": _interval,
-        "milliseconds": _milliseconds,
+        "two_decimals": "{:.2f}".format,
+        "interval": lambda interval: "[{:.1f}, {:.1f}]".format(*interval),
+        "minus": lambda text: text.replace("-", "−"),
         "data_url": data_url,
         "line_chart": lambda chart: Markup(line_chart(chart)),
         "scatter_plot": lambda plot: Markup(scatter_plot(plot)),
+        "latex": _escape_latex,
     }
-    text = environment.get_template("page.html").render(
-        report=report,
-        metrics=METRICS,
-        baseline=report.ablation[0],
-        full=report.ablation[-1],
-        best={metric: max(row.metrics[metric] for row in report.ablation) for metric in METRICS},
-    )
+    best = {metric: max(row.metrics[metric] for row in rows) for metric in METRICS}
+    text = environment.get_template(template).render(rows=rows, metrics=METRICS, best=best, report=report, notes=notes)
     # A caption read from JSON may hold half a surrogate pair, which UTF-8 cannot encode.
-    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def data_url(path: Path) -> str:
@@ -103,17 +125,136 @@ def data_url(path: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+def _escape_latex(text: str) -> str:
+    special: dict[str, Any] = {char: f"\\{char}" for char in "&%$#_{}"}
+    special |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+    return text.translate(str.maketrans(special))
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−")
+def training_charts(log: Path) -> list[LineChart]:
+    """Return losses, validation metrics and cluster quality from `log.jsonl`; empty if there is no log."""
+    events = read_jsonl(log)
+    epochs, validations, rounds = (
+        [event for event in events if event["event"] == name] for name in ("epoch", "validation", "labels")
+    )
+    by_epoch = [(float(number), event) for number, event in enumerate(epochs, start=1)]  # of the whole run
+    by_validation = [(float(number), event) for number, event in enumerate(validations, start=1)]
+    by_round = [(float(event["round"]), event) for event in rounds]
+    charts = [
+        LineChart("Losses", "epoch", "mean of the epoch", _lines(by_epoch, _LOSSES)),
+        LineChart("Validation", "epoch", "percent", _lines(by_validation, ("R1", "R10", "mAP"))),
+        *(LineChart(title, "round", unit, _lines(by_round, keys)) for title, (unit, keys) in _BY_ROUND.items()),
+    ]
+    return [chart for chart in charts if chart.lines]
 
 
-def _interval(interval: tuple[float, float]) -> str:
-    return f"[{interval[0]:.1f}, {interval[1]:.1f}]"
+def _lines(events: Sequence[tuple[float, dict[str, Any]]], names: Sequence[str]) -> dict[str, list[Point]]:
+    lines = {name: [(x, float(event[name])) for x, event in events if name in event] for name in names}
+    return {name: points for name, points in lines.items() if points}
 
 
-def _milliseconds(value: float) -> str:
-    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+def sweep_charts(points: Sequence[SweepPoint], *, weight: float) -> list[LineChart]:
+    """Return R1 and mAP over the weight of the rewrites, a line per k, and over k, with and without rewrites."""
+    ks, weights = sorted({point.k for point in points}), sorted({point.weight for point in points})
+    at = {(point.weight, point.k): point.metrics for point in points}
+    if len(ks) > _MAX_LINES:
+        shown = [ks[round(number * (len(ks) - 1) / (_MAX_LINES - 1))] for number in range(_MAX_LINES)]
+    else:
+        shown = ks
+    charts = []
+    for name in ("R1", "mAP"):
+        over_weight = {f"k = {k}": [(w, at[w, k][name]) for w in weights if (w, k) in at] for k in shown}
+        over_k = {f"w = {w:g}": [(float(k), at[w, k][name]) for k in ks if (w, k) in at] for w in (0.0, weight)}
+        for title, label, lines in (
+            ("weight of the rewrites", "weight w", over_weight),
+            ("number of re-ranked images", "re-ranked images per query, k", over_k),
+        ):
+            long = {line: values for line, values in lines.items() if len(values) > 2}
+            if long:
+                charts.append(LineChart(f"{name} by {title}", label, "percent", long))
+    return charts
+
+
+def word_charts(texts: Mapping[str, Sequence[str | None]]) -> list[LineChart]:
+    """Return a histogram of the number of words, a line for each kind of text."""
+    lines = {}
+    for name, kind in texts.items():
+        counts = Counter(min(words, _MAX_WORDS) for words in _words([text for text in kind if text]))
+        if counts:
+            total = counts.total()
+            lines[name] = [(float(words), 100 * counts[words] / total) for words in range(min(counts), max(counts) + 1)]
+    return [LineChart("Words per text", "words", "percent of texts", lines)] if lines else []
+
+
+def cluster_plot(run: Path, *, seed: int = 0) -> ScatterPlot | None:
+    """Return the last round's sample of fused features in a plane (t-SNE); None if the run has none.
+
+    Raises:
+        UserError: that round's file cannot be read.
+    """
+    rounds = [int(match[1]) for file in run.glob("*.npz") if (match := _LABELS_FILE.fullmatch(file.name))]
+    if not rounds:
+        return None
+    stored = read_npz(run / f"pseudo_labels_{max(rounds)}.npz", ["labels"], optional=["sample", "features"])
+    if len(stored.get("sample", ())) < _MIN_POINTS:  # runs of older versions stored no sample
+        return None
+    labels, sample, features = stored["labels"], stored["sample"], stored["features"].astype(np.float32)
+
+    from sklearn.manifold import TSNE  # takes a second to load
+
+    features /= np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+    perplexity = min(_PERPLEXITY, (len(features) - 1) / 3)
+    plane = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
+    own, sizes = labels[sample], np.bincount(labels[labels >= 0])
+    largest = np.argsort(-sizes, kind="stable")[:MAX_NAMED]
+
+    def points(chosen: np.ndarray) -> list[Point]:
+        return [(float(x), float(y)) for x, y in plane[chosen]]
+
+    part = "" if len(sample) == len(labels) else f"{len(sample):,} of "
+    return ScatterPlot(
+        title="Pseudo-clusters of the last round",
+        named={f"cluster {label}": points(own == label) for label in largest if (own == label).any()},
+        others=points((own >= 0) & ~np.isin(own, largest)),
+        noise=points(own < 0),
+        note=f"t-SNE of the fused features of {part}{len(labels):,} training images, with the {len(sizes):,} clusters "
+        f"of the last round: the {len(largest)} largest in color, the others as gray dots, noise "
+        f"({int((labels < 0).sum()):,} images) as rings.",
+    )
+
+
+def data_statistics(retrieval: RetrievalSet) -> dict[str, str]:
+    """Return the numbers of images, identities, queries and texts, by name."""
+    known = retrieval.gallery_ids[retrieval.gallery_ids != DISTRACTOR_ID]
+    _, images = np.unique(known, return_counts=True)
+    identities, queries = np.unique(retrieval.query_ids, return_counts=True)
+    statistics = {
+        "Gallery": f"{len(known):,} images of {len(images):,} identities",
+        "Images per identity": _range(images),
+        "Queries": f"{len(retrieval.queries):,} of {len(identities):,} identities",
+        "Queries per identity": _range(queries),
+        "Words per query": _range(_words(retrieval.queries)),
+        "Rewrites": _text_statistics(retrieval.rewrites),
+        "Captions of the gallery": _text_statistics(retrieval.captions),
+    }
+    distractors = len(retrieval.gallery_ids) - len(known)
+    return statistics | ({"Distractors": f"{distractors:,} images"} if distractors else {})
+
+
+def _text_statistics(texts: Sequence[str | None]) -> str:
+    present = [text for text in texts if text is not None]
+    if not present:
+        return "none"
+    missing = f", {len(texts) - len(present):,} missing" if len(present) < len(texts) else ""
+    return f"{len(present):,} ({len(set(present)):,} distinct){missing}; words: {_range(_words(present))}"
+
+
+def _words(texts: Sequence[str]) -> list[int]:
+    return [len(re.findall(r"\w+", text)) for text in texts]
+
+
+def _range(values: Sequence[int] | np.ndarray) -> str:
+    if not len(values):
+        return "none"
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}, median {np.median(values):g}"
