@@ -8,7 +8,7 @@ import utils.interrupts  # noqa: F401 - before what takes long to load
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from configs.evaluation import EvaluationTarget, parse_arguments, select_target
 from configs.load import config_text
 from data.captions import query_file
 from data.readers import READERS
-from retrieval.retrieval_set import RetrievalSet, read_retrieval_set, read_validation_set, with_distractors
+from retrieval.retrieval_set import read_retrieval_set, read_validation_set, with_distractors
 from utils.errors import run_script
 from utils.logs import log
 
@@ -57,9 +57,8 @@ def test(target: EvaluationTarget, arguments: argparse.Namespace) -> int:
     from models.tokenizer import load_tokenizer
     from models.tsn import TSN, TSNOptions
     from retrieval.ablation import camera_names, tune
-    from retrieval.embed import embed
     from retrieval.results import Provenance, evaluate, write_results
-    from retrieval.scoring import Result, Scorer, with_scorer
+    from retrieval.scoring import with_scorer
     from utils.device import pick_device, pick_precision
 
     names = [record.name for record in retrieval.records]
@@ -69,23 +68,19 @@ def test(target: EvaluationTarget, arguments: argparse.Namespace) -> int:
     tokenizer = load_tokenizer(target.vocabulary)
     options = TSNOptions(precision=precision)
     model = TSN.from_checkpoint(target.checkpoint, tokenizer, image_size=image, options=options).to(device)
-
-    def scored(retrieval: RetrievalSet, work: Callable[[Scorer], Result], desc: str) -> Result | None:
-        keep, size, workers = config.eval.token_precision, config.eval.batch_size, config.train.workers
-        found = embed(model, tokenizer, retrieval, keep_tokens=keep, batch_size=size, workers=workers, desc=desc)
-        return with_scorer(model, found, retrieval, work, batch_size=size)
+    scored = partial(with_scorer, model, tokenizer, options=config.eval, workers=config.train.workers)
 
     # The weight of the rewrites and the number of re-ranked images: as configured, or the best on the validation split.
     points = None
     if config.eval.tuned_on_val:
         trained = target.run_config
         validation = read_validation_set(trained.data.name, trained.data.root, Path(trained.captions.dir))
-        points = scored(validation, partial(tune, options=config.eval), "validation")
+        points = scored(validation, partial(tune, options=config.eval), desc="validation")
 
     source = Provenance(data.name, data.root, target.trained_on, target.selected_on, target.checkpoint)
     final = partial(evaluate, options=config.eval, provenance=source, validation_points=points or ())
     final = partial(final, full_sweep=arguments.ablation, cameras=cameras, llm_calls=calls_per_rewrite(texts))
-    results = scored(retrieval, final, "test")
+    results = scored(retrieval, final, desc="test")
     if results is None:  # only the main process has results
         return 0
     setup = {
@@ -94,14 +89,8 @@ def test(target: EvaluationTarget, arguments: argparse.Namespace) -> int:
         "Device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         "Test took": f"{time.monotonic() - start:.0f} s",
     }
-    write_results(
-        target.output,
-        results,
-        run=Path(config.run.dir),
-        examples=config.eval.examples,
-        config=config_text(config),
-        setup=setup,
-    )
+    run, text, examples = Path(config.run.dir), config_text(config), config.eval.examples
+    write_results(target.output, results, run=run, examples=examples, config=text, setup=setup)
     return 0
 
 

@@ -19,7 +19,6 @@ from configs.load import load_config
 from data.captions import query_file
 from data.readers import READERS
 from retrieval.metrics import confidence_intervals, evaluate_queries
-from retrieval.results import format_intervals
 from retrieval.retrieval_set import read_retrieval_set
 from utils.errors import run_script
 
@@ -40,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         scores += both * np.where(query[:, None] == gallery[None], 1, -1)
     metrics = evaluate_queries(scores, retrieval.query_ids, retrieval.gallery_ids)
     print(", ".join(f"{name} {value:.1f}" for name, value in metrics.means().items()))
-    print(f"95 % confidence intervals (bootstrap over identities): {format_intervals(confidence_intervals(metrics))}")
+    intervals = (f"{name} [{low:.1f}, {high:.1f}]" for name, (low, high) in confidence_intervals(metrics).items())
+    print(f"95 % confidence intervals (bootstrap over identities): {', '.join(intervals)}")
 
 
 if __name__ == "__main__":

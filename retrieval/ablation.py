@@ -108,8 +108,17 @@ def sweep(scorer: Scorer, weights: Iterable[float], ks: Iterable[int]) -> list[S
     ]
 
 
-def sweep_scored_pairs(scorer: Scorer, *, weight: float, k: int) -> list[SweepPoint]:
-    """Evaluate what the pairs that `ablation_rows` has scored suffice for: every weight without matching, smaller k."""
+def sweep_around(scorer: Scorer, *, weight: float, k: int, full: bool) -> list[SweepPoint]:
+    """Evaluate other weights and ks than those chosen.
+
+    Args:
+        full: evaluate every weight with every k. Otherwise, what the pairs that `ablation_rows` has scored suffice for:
+            every weight without matching, and smaller ks.
+    """
+    gallery = len(scorer.retrieval.records)
+    k = min(k, gallery)
+    if full:
+        return sweep(scorer, {*WEIGHTS, weight}, {k, *(one for one in KS if one <= gallery)})
     smaller = {k, *(one for one in KS if 0 < one < k)} - {0}
     return sweep(scorer, {*WEIGHTS, weight}, [0]) + sweep(scorer, {0.0, weight}, smaller)
 

@@ -24,7 +24,6 @@ from utils.errors import UserError
 from utils.progress import Progress
 
 TokenPrecision = Literal["half", "full"]
-_NOT_FINITE = "the model's embeddings are not finite: train with a lower train.lr, or train.clip_norm=1"
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,6 @@ def embed(
             reason = next(iter(find_broken(retrieval.records, what="the gallery").values()), "a file changed meanwhile")
             raise UserError(f"gallery image {reason}: repair or replace it, since every gallery image counts") from None
         images = torch.from_numpy(distributed.gather_shards(images.numpy(), len(retrieval.records)))
-    if not images.isfinite().all():
-        raise UserError(_NOT_FINITE)
     with _timed(seconds, "queries"):
         ids, mask = tokenize(tokenizer, list(retrieval.queries))
         queries = [
@@ -102,8 +99,8 @@ def embed(
     with _timed(seconds, "captions"):
         caption = _embed_texts(model, tokenizer, retrieval.captions, batch_size)
     query = torch.cat(queries)
-    if not all(texts is None or texts.isfinite().all() for texts in (query, rewrite, caption)):
-        raise UserError(_NOT_FINITE)
+    if not all(found is None or found.isfinite().all() for found in (images, query, rewrite, caption)):
+        raise UserError("the model's embeddings are not finite: train with a lower train.lr, or train.clip_norm=1")
     return Embeddings(images, tokens, query, ids, mask, rewrite, caption, seconds)
 
 

@@ -13,19 +13,9 @@ from typing import Any
 import torch
 import transformers
 
-from retrieval.ablation import (
-    KS,
-    WEIGHTS,
-    AblationRow,
-    SweepPoint,
-    ablation_rows,
-    evaluate_by_camera,
-    sweep,
-    sweep_scored_pairs,
-    weight_and_k,
-)
+from retrieval.ablation import AblationRow, SweepPoint, ablation_rows, evaluate_by_camera, sweep_around, weight_and_k
 from retrieval.explanation import ScoreBreakdown, example_rankings, write_per_query
-from retrieval.metrics import METRICS, QueryMetrics
+from retrieval.metrics import QueryMetrics
 from retrieval.options import EvaluationOptions
 from retrieval.report.page import (
     Report,
@@ -163,16 +153,10 @@ def evaluate(
         llm_calls: that one rewrite took; None if unknown.
     """
     weight, k = weight_and_k(options, validation_points)
-    gallery = len(scorer.retrieval.records)
-    rows = ablation_rows(scorer, weight=weight, k=k, llm_calls=llm_calls)
-    if full_sweep:
-        points = sweep(scorer, {*WEIGHTS, weight}, {min(k, gallery), *(one for one in KS if one <= gallery)})
-    else:
-        points = sweep_scored_pairs(scorer, weight=weight, k=min(k, gallery))
     return Results(
         provenance=provenance,
-        rows=rows,
-        sweep=points,
+        rows=ablation_rows(scorer, weight=weight, k=k, llm_calls=llm_calls),
+        sweep=sweep_around(scorer, weight=weight, k=k, full=full_sweep),
         tuned=options.tuned_on_val,
         validation_sweep=validation_points,
         breakdown=ScoreBreakdown(scorer, weight=weight, k=k),
@@ -192,7 +176,7 @@ def write_results(
         setup: what the report says of the model and the machine, by name.
     """
     rows, breakdown, retrieval = results.rows, results.breakdown, results.breakdown.retrieval
-    log.info("\n".join([text_table(rows), *results.notes]))
+    log.info(render("table.txt.jinja", rows, notes=results.notes).rstrip("\n"))
     write_json(folder / "metrics.json", _to_json(results))  # first: the others follow from it and the checkpoint
     variants = {name: row.queries for name, row in zip(_VARIANT_NAMES, rows, strict=True)}
     write_per_query(folder / "per_query.jsonl", breakdown, variants)
@@ -253,20 +237,3 @@ def _to_json(results: Results) -> dict[str, Any]:
         "chosen_on": provenance.selected_on,
         "checkpoint": str(provenance.checkpoint),
     }
-
-
-def text_table(rows: Sequence[AblationRow]) -> str:
-    """Format the ablation for a terminal."""
-    lines = [f"{'MSM':>4}{'ITM':>5}" + "".join(f"{name:>8}" for name in METRICS) + f"{'ms':>9}{'calls':>7}"]
-    for row in rows:
-        switches = f"{'yes' if row.msm else '-':>4}{'yes' if row.itm else '-':>5}"
-        metrics = "".join(f"{row.metrics[name]:>8.2f}" for name in METRICS)
-        lines.append(f"{switches}{metrics}{row.milliseconds:>9.2f}{row.calls:>7}")
-    lines.append(f"95 % confidence intervals (bootstrap over identities): {format_intervals(rows[-1].intervals)}")
-    lines.append("ms: per query, from text to ranking; calls: LLM calls per query (?: unknown)")
-    return "\n".join(lines)
-
-
-def format_intervals(intervals: Mapping[str, tuple[float, float]]) -> str:
-    """Format intervals as `R1 [50.1, 59.9], ...`."""
-    return ", ".join(f"{name} [{low:.1f}, {high:.1f}]" for name, (low, high) in intervals.items())

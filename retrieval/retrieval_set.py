@@ -134,28 +134,23 @@ def build_retrieval_set(
         UserError: there is no query, or the person id of an image is unknown.
     """
     texts = texts or {}
-    queries: list[str] = []
-    rewrites: list[str | None] = []
-    query_ids: list[int] = []
-    source_images: list[int] = []
-    for index, record in enumerate(records):
-        own = texts.get(record.name)
-        for number, query in enumerate(record.captions):
-            queries.append(query)
-            rewrites.append(own.rewrite_of(query, number) if own else None)
-            query_ids.append(record.person_id)
-            source_images.append(index)
+    queries = [(index, number) for index, record in enumerate(records) for number in range(len(record.captions))]
     if not queries:
         raise UserError(f"{source} has no query: no image of this split has a caption")
     unknown = sum(record.person_id < 0 for record in records)
     if unknown:
         raise UserError(f"{source}: {unknown} images have no person id, which evaluation needs")
+    own = [texts.get(record.name, TestTexts(None, ())) for record in records]
+    sentences = [records[index].captions[number] for index, number in queries]
+    rewrites = [own[index].rewrite_of(query, number) for query, (index, number) in zip(sentences, queries, strict=True)]
+    person_ids = np.array([record.person_id for record in records])
+    source_images = np.array([index for index, _ in queries])
     return RetrievalSet(
         records=tuple(records),
-        captions=tuple(texts[record.name].caption if record.name in texts else None for record in records),
-        queries=tuple(queries),
+        captions=tuple(text.caption for text in own),
+        queries=tuple(sentences),
         rewrites=tuple(rewrites),
-        query_ids=np.array(query_ids),
-        gallery_ids=np.array([record.person_id for record in records]),
-        source_images=np.array(source_images),
+        query_ids=person_ids[source_images],
+        gallery_ids=person_ids,
+        source_images=source_images,
     )

@@ -137,10 +137,24 @@ class Scorer:
 
 
 def with_scorer(
-    model: TSN, embeddings: Embeddings, retrieval: RetrievalSet, work: Callable[[Scorer], Result], *, batch_size: int
+    model: TSN,
+    tokenizer: BertTokenizer,
+    retrieval: RetrievalSet,
+    work: Callable[[Scorer], Result],
+    *,
+    options: EvaluationOptions,
+    workers: int,
+    desc: str,
 ) -> Result | None:
-    """Return what `work` makes of the scores of an embedded retrieval set; None in all but the main process."""
-    match = Matcher(model, embeddings, batch_size=batch_size)
+    """Embed a retrieval set and return what `work` makes of its scores; None in all but the main process.
+
+    Args:
+        workers: processes that load images.
+        desc: for the progress bar.
+    """
+    size, keep = options.batch_size, options.token_precision
+    embeddings = embed(model, tokenizer, retrieval, keep_tokens=keep, batch_size=size, workers=workers, desc=desc)
+    match = Matcher(model, embeddings, batch_size=size)
     return match.run_on_main(lambda: work(Scorer(embeddings, retrieval, match)))
 
 
@@ -159,8 +173,7 @@ def validate(
     weight, k, size = options.select_weight, options.select_k, options.batch_size
     keep = options.token_precision if k else None
     embeddings = embed(model, tokenizer, retrieval, keep_tokens=keep, batch_size=size, opener=opener, desc="validation")
-    found = with_scorer(
-        model, embeddings, retrieval, lambda scorer: scorer.evaluate(weight=weight, k=k).means(), batch_size=size
-    )
+    match = Matcher(model, embeddings, batch_size=size)
+    found = match.run_on_main(lambda: Scorer(embeddings, retrieval, match).evaluate(weight=weight, k=k).means())
     metrics: dict[str, float] = distributed.run_on_main(lambda: found)
     return metrics

@@ -21,7 +21,7 @@ from retrieval.ablation import (
     camera_names,
     evaluate_by_camera,
     sweep,
-    sweep_scored_pairs,
+    sweep_around,
     tune,
     weight_and_k,
 )
@@ -30,7 +30,6 @@ from retrieval.explanation import ScoreBreakdown, example_rankings
 from retrieval.metrics import evaluate_queries, rank_metrics
 from retrieval.options import EvaluationOptions
 from retrieval.report.page import data_statistics, render, sweep_charts, word_charts
-from retrieval.results import text_table
 from retrieval.retrieval_set import DISTRACTOR_ID, RetrievalSet, with_distractors
 from retrieval.scoring import Scorer, fused_similarity, rerank
 from tests.pictures import picture
@@ -128,7 +127,7 @@ def test_ablation_rows_and_their_costs(scorer: Scorer) -> None:
 def test_the_default_sweep_scores_no_further_pair(scorer: Scorer) -> None:
     ablation_rows(scorer, weight=0.4, k=16, llm_calls=0)
     pairs = scorer.match.num_pairs
-    points = sweep_scored_pairs(scorer, weight=0.4, k=16)
+    points = sweep_around(scorer, weight=0.4, k=16, full=False)
     assert scorer.match.num_pairs == pairs
     assert {point.k for point in points} == {0, 2, 4, 8, 16}
     assert {point.weight for point in points if not point.k} == set(WEIGHTS)
@@ -172,7 +171,7 @@ def test_tables_have_intervals_costs_and_notes(scorer: Scorer) -> None:
     """Also in Markdown; the special characters of LaTeX are escaped."""
     rows = ablation_rows(scorer, weight=0.4, k=8, llm_calls=1)
     note = "5 % of cuhk_pedes & selected on #1"
-    markdown, latex = (render(f"table.{kind}.jinja", rows, notes=[note]) for kind in ("md", "tex"))
+    text, markdown, latex = (render(f"table.{kind}.jinja", rows, notes=[note]) for kind in ("txt", "md", "tex"))
     low, high = rows[0].intervals["R1"]
     assert f"| no | no | {rows[0].metrics['R1']:.2f} [{low:.1f}, {high:.1f}] |" in markdown
     assert markdown.count("\n| ") == 4
@@ -181,7 +180,7 @@ def test_tables_have_intervals_costs_and_notes(scorer: Scorer) -> None:
     best = max(row.metrics["mAP"] for row in rows)
     assert rf"\textbf{{{best:.2f}}}" in latex
     assert latex.count(r"\\") == 5
-    for table in (markdown, text_table(rows)):
+    for table in (markdown, text):
         assert "95 % confidence intervals (bootstrap over identities)" in table
 
 

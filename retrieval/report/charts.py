@@ -7,14 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING, Any  # only drawing loads matplotlib, which takes a second
+from pathlib import Path
+from typing import TYPE_CHECKING  # only drawing loads matplotlib, which takes a second
 from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Point = tuple[float, float]
+Points = Sequence[Point] | NDArray[np.float32]
 
 # Colors as matplotlib draws them -> variables of style.css, which has other values for dark mode.
 SERIES = ("#0067a5", "#c24e00", "#00805c", "#a4437f", "#846a00", "#55595e")
@@ -26,24 +31,7 @@ MARKERS = ("o", "s", "D", "^", "v")
 MAX_NAMED = 2 * len(SERIES)  # groups of a scatter plot that are easy to tell apart
 _MAX_MARKED = 24  # points; the markers of longer lines would run into one another
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "tsn",  # the same ids each time
-    "font.family": "DejaVu Sans",  # for the layout: comes with matplotlib; the page's font, which is narrower, is shown
-    "font.size": 11,
-    "text.color": _INK,
-    "text.parse_math": False,
-    "axes.labelcolor": _QUIET,
-    "axes.edgecolor": _QUIET,
-    "axes.titlesize": "medium",
-    "axes.titlecolor": _QUIET,
-    "xtick.color": _QUIET,
-    "ytick.color": _QUIET,
-    "grid.color": _GRID,
-    "lines.markersize": 6,
-    "lines.markeredgecolor": _SHEET,
-    "lines.markeredgewidth": 1,
-}
+_STYLE = Path(__file__).with_name("charts.mplstyle")
 
 
 @dataclass(frozen=True)
@@ -69,16 +57,16 @@ class ScatterPlot:
 
     Attributes:
         title: what the plot shows.
-        named: points (x, y) by group, each group with a look of its own.
+        named: points [N, 2] by group, each group with a look of its own.
         others: points of groups that are too many or too small to be told apart.
         noise: points that belong to no group.
         note: text below the plot.
     """
 
     title: str
-    named: Mapping[str, Sequence[Point]]
-    others: Sequence[Point]
-    noise: Sequence[Point]
+    named: Mapping[str, Points]
+    others: Points
+    noise: Points
     note: str
 
 
@@ -95,9 +83,11 @@ def line_chart(chart: LineChart) -> str:
             color, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
             marked = None if len(points) <= _MAX_MARKED else [len(chart.lines[name]) - 1]
             label = f"{name}: {_text(points[-1][1], digits=3)}"
-            axes.plot(*_columns(chart.lines[name]), color=color, marker=marker, markevery=marked, label=label)
+            axes.plot(
+                *np.reshape(chart.lines[name], (-1, 2)).T, color=color, marker=marker, markevery=marked, label=label
+            )
             # Large transparent markers, which a pointer hits easily.
-            axes.plot(*_columns(points), "o", color=color, alpha=0, markersize=14, gid=f"points {number}")
+            axes.plot(*np.reshape(points, (-1, 2)).T, "o", color=color, alpha=0, markersize=14, gid=f"points {number}")
             tooltips[f"points {number}"] = [f"{name}: {_text(y)} ({chart.x_label} {_text(x)})" for x, y in points]
         _style_axes(axes, chart)
         if lines:
@@ -113,11 +103,11 @@ def scatter_plot(plot: ScatterPlot) -> str:
     with _figure(1000, 620) as figure:
         axes = figure.add_subplot()
         axes.set_axis_off()
-        axes.plot(*_columns(plot.noise), "o", mfc="none", mec=_QUIET, alpha=0.35, markersize=5)
-        axes.plot(*_columns(plot.others), "o", color=_QUIET, alpha=0.45, markersize=5, mew=0)
+        axes.plot(*np.reshape(plot.noise, (-1, 2)).T, "o", mfc="none", mec=_QUIET, alpha=0.35, markersize=5)
+        axes.plot(*np.reshape(plot.others, (-1, 2)).T, "o", color=_QUIET, alpha=0.45, markersize=5, mew=0)
         for number, (name, points) in enumerate(plot.named.items()):
             color, marker = SERIES[number % len(SERIES)], MARKERS[number // len(SERIES) % len(MARKERS)]
-            axes.plot(*_columns(points), marker, color=color, markersize=8, gid=name)
+            axes.plot(*np.reshape(points, (-1, 2)).T, marker, color=color, markersize=8, gid=name)
         count = len(plot.noise) + len(plot.others) + sum(map(len, plot.named.values()))
         return _inline_svg(figure, f"{plot.title}: {count} points", tooltips)
 
@@ -128,7 +118,7 @@ def _figure(width: int, height: int) -> Iterator[Figure]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(fname=_STYLE):
         yield Figure(figsize=(width / 72, height / 72), layout="constrained")  # matplotlib's SVG has 72 units an inch
 
 
@@ -177,10 +167,6 @@ def _inline_svg(figure: Figure, label: str, tooltips: Mapping[str, Sequence[str]
         for target, text in zip(targets, texts, strict=bool(texts)):
             ElementTree.SubElement(target, "title").text = text
     return ElementTree.tostring(root, encoding="unicode")
-
-
-def _columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
-    return [x for x, _ in points], [y for _, y in points]
 
 
 def _text(value: float, *, digits: int = 4) -> str:

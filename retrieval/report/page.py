@@ -157,10 +157,7 @@ def sweep_charts(points: Sequence[SweepPoint], *, weight: float) -> list[LineCha
     """Return R1 and mAP over the weight of the rewrites, a line per k, and over k, with and without rewrites."""
     ks, weights = sorted({point.k for point in points}), sorted({point.weight for point in points})
     at = {(point.weight, point.k): point.metrics for point in points}
-    if len(ks) > _MAX_LINES:
-        shown = [ks[round(number * (len(ks) - 1) / (_MAX_LINES - 1))] for number in range(_MAX_LINES)]
-    else:
-        shown = ks
+    shown = sorted({ks[round(place)] for place in np.linspace(0, len(ks) - 1, _MAX_LINES)})
     charts = []
     for name in ("R1", "mAP"):
         over_weight = {f"k = {k}": [(w, at[w, k][name]) for w in weights if (w, k) in at] for k in shown}
@@ -208,15 +205,12 @@ def cluster_plot(run: Path, *, seed: int = 0) -> ScatterPlot | None:
     own, sizes = labels[sample], np.bincount(labels[labels >= 0])
     largest = np.argsort(-sizes, kind="stable")[:MAX_NAMED]
 
-    def points(chosen: np.ndarray) -> list[Point]:
-        return [(float(x), float(y)) for x, y in plane[chosen]]
-
     part = "" if len(sample) == len(labels) else f"{len(sample):,} of "
     return ScatterPlot(
         title="Pseudo-clusters of the last round",
-        named={f"cluster {label}": points(own == label) for label in largest if (own == label).any()},
-        others=points((own >= 0) & ~np.isin(own, largest)),
-        noise=points(own < 0),
+        named={f"cluster {label}": plane[own == label] for label in largest if (own == label).any()},
+        others=plane[(own >= 0) & ~np.isin(own, largest)],
+        noise=plane[own < 0],
         note=f"t-SNE of the fused features of {part}{len(labels):,} training images, with the {len(sizes):,} clusters "
         f"of the last round: the {len(largest)} largest in color, the others as gray dots, noise "
         f"({int((labels < 0).sum()):,} images) as rings.",
