@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -118,7 +118,7 @@ class Answers:
         """Models that answered queries, which unlike images have no content hash."""
         return {by for origins in self._origins.values() for content, (by, _) in origins if not content}
 
-    def mean_tokens(self, questions: Sequence[Question]) -> tuple[float, float] | None:
+    def mean_tokens(self, questions: Iterable[Question]) -> tuple[float, float] | None:
         """Return the mean prompt and reply tokens of the answers to these questions; None if none were counted."""
         counted = [answer for question in questions if (answer := self.get(question)) and answer.prompt_tokens]
         if not counted:

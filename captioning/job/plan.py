@@ -122,7 +122,7 @@ class Plan:
         return {subject: answer.problem for subject, answer in self.answers.items() if not answer.is_final}
 
 
-def make_plan(questions: Sequence[Question], texts: Mapping[str, str], journals: Answers, options: JobOptions) -> Plan:
+def make_plan(questions: Iterable[Question], texts: Mapping[str, str], journals: Answers, options: JobOptions) -> Plan:
     """Sort questions into what is known and what must be requested.
 
     Args:

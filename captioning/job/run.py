@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from captioning.captioner import NO_CONTENT, AnswerStream, ImageCaptioner, QueryRewriter
 from captioning.job.journal import Answers, Journal, Question, journal_file, read_journals, shard_journals
@@ -32,21 +34,23 @@ from utils.files import atomic_write, write_text
 from utils.logs import log
 from utils.progress import Progress
 
+Item = TypeVar("Item", Path, str)
+
 INCOMPLETE = 3  # exit status if the caption file was written, but some images or queries failed
 _MAX_LISTED = 5  # failures that are listed one by one
 
 
 @dataclass
-class CaptionJob:
+class CaptionJob(Generic[Item]):
     """The texts of one kind in a caption file, and the backend that generates what is missing.
 
     Attributes:
         model: name of the backend and its model.
         inputs, outputs: "images" and "captions", or "queries" and "rewrites".
-        questions: one per text of the caption file.
+        items: {question: image file or query}, one per text of the caption file.
         existing: {subject: text} in the caption file.
-        generate: requests answers to questions.
-        estimate_tokens: estimates the tokens of one request.
+        generate: requests answers for items.
+        estimate_tokens: of one of the requests for items; None for a backend without a language model.
         price: of a million prompt tokens and of a million reply tokens; None if unknown.
         plan: what is known, what this run requests, and the answers to it.
     """
@@ -54,17 +58,17 @@ class CaptionJob:
     model: str
     inputs: str
     outputs: str
-    questions: list[Question]
+    items: Mapping[Question, Item]
     existing: Mapping[str, str]
-    generate: Callable[[list[Question]], AnswerStream]
-    estimate_tokens: Callable[[list[Question]], Tokens]
+    generate: Callable[[Sequence[Item]], AnswerStream]
+    estimate_tokens: Callable[[Sequence[Item]], Tokens] | None
     price: Sequence[float] | None
     plan: Plan = field(default_factory=Plan)
     tally: Tally = field(default_factory=Tally)
 
     def make_plan(self, journals: Answers, options: JobOptions) -> None:
         """Find out what is missing, given the content of the journals."""
-        self.plan = make_plan(self.questions, self.existing, journals, options)
+        self.plan = make_plan(self.items, self.existing, journals, options)
 
     def estimate(self, journals: Answers) -> str:
         """Return one line: the requests of the plan, and their estimated tokens and cost."""
@@ -72,9 +76,9 @@ class CaptionJob:
         done = len(self.plan.kept) + len(self.plan.answers)
         line = f"{done + len(missing)} {self.inputs}, {done} of them done; {len(missing)} to request from {self.model}"
         line += f" ({requests} distinct)" if requests < len(missing) else ""
-        tokens = journals.mean_tokens(self.questions) or self.estimate_tokens(missing)
-        prompt_tokens, reply_tokens = requests * tokens[0], requests * tokens[1]
-        if prompt_tokens:
+        if requests and self.estimate_tokens:
+            mean = journals.mean_tokens(self.items) or self.estimate_tokens([self.items[each] for each in missing])
+            prompt_tokens, reply_tokens = requests * mean[0], requests * mean[1]
             line += f", about {prompt_tokens:,.0f} prompt tokens and {reply_tokens:,.0f} reply tokens"
             line += cost(prompt_tokens, reply_tokens, self.price, "about ")
         return line
@@ -93,7 +97,7 @@ class CaptionJob:
         with (
             Progress(done + len(self.plan.missing), desc=self.outputs, unit=self.outputs[:-1], done=done) as bar,
             # if the journal cannot be written, nothing more is requested
-            closing(self.generate([group[0] for group in groups])) as stream,
+            closing(self.generate([self.items[group[0]] for group in groups])) as stream,
         ):
             for position, answer in stream:
                 self.tally.add(answer)
@@ -116,7 +120,7 @@ class CaptionJob:
 
     def describe_complete(self) -> str:
         """Return one line: "all 9 images have captions (9 from palette 1; --restart generates all again with ...)"."""
-        line = f"all {len(self.questions)} {self.inputs} have {self.outputs}"
+        line = f"all {len(self.items)} {self.inputs} have {self.outputs}"
         if not self.plan.other_sources:
             return line
         counts = ", ".join(f"{number} from {by}" for (by, _), number in self.plan.other_sources.most_common())
@@ -133,7 +137,7 @@ class CaptionJob:
 
 def captioning_job(
     captioner: ImageCaptioner, options: CaptionerOptions, records: Sequence[ImageRecord], texts: Mapping[str, str]
-) -> CaptionJob:
+) -> CaptionJob[Path]:
     """Return the job of captioning images, whose files are hashed; `texts` are existing captions by image name."""
     with ThreadPoolExecutor() as pool:
         hashes = pool.map(_hash, [record.path for record in records])
@@ -141,44 +145,18 @@ def captioning_job(
             Question(record.name, digest, captioner.name, PROMPT_VERSION, size): record.path
             for record, (digest, size) in zip(records, hashes, strict=True)
         }
-
-    def estimate_tokens(questions: list[Question]) -> Tokens:
-        if options.backend == "palette":
-            return 0.0, 0.0
-        return estimate_image_tokens([files[question] for question in questions], options.max_pixels)
-
-    return CaptionJob(
-        captioner.name,
-        "images",
-        "captions",
-        list(files),
-        texts,
-        generate=lambda questions: captioner.describe([files[question] for question in questions]),
-        estimate_tokens=estimate_tokens,
-        price=options.price,
-    )
+    estimate = None if options.backend == "palette" else partial(estimate_image_tokens, max_pixels=options.max_pixels)
+    return CaptionJob(captioner.name, "images", "captions", files, texts, captioner.describe, estimate, options.price)
 
 
 def rewriting_job(
     rewriter: QueryRewriter, options: CaptionerOptions, queries: Sequence[str], texts: Mapping[str, str]
-) -> CaptionJob:
+) -> CaptionJob[str]:
     """Return the job of rewriting queries, equal ones once; `texts` are existing rewrites by query."""
-
-    def estimate_tokens(questions: list[Question]) -> Tokens:
-        if options.rewriter == "rules":
-            return 0.0, 0.0
-        return estimate_query_tokens(question.subject for question in questions)
-
-    return CaptionJob(
-        rewriter.name,
-        "queries",
-        "rewrites",
-        [Question(query, "", rewriter.name, PROMPT_VERSION) for query in dict.fromkeys(queries)],
-        texts,
-        generate=lambda questions: rewriter.rewrite([question.subject for question in questions]),
-        estimate_tokens=estimate_tokens,
-        price=options.for_queries().price,
-    )
+    items = {Question(query, "", rewriter.name, PROMPT_VERSION): query for query in queries}
+    estimate = None if options.rewriter == "rules" else estimate_query_tokens
+    price = options.for_queries().price
+    return CaptionJob(rewriter.name, "queries", "rewrites", items, texts, rewriter.rewrite, estimate, price)
 
 
 def _hash(path: Path) -> tuple[str, int]:
@@ -221,7 +199,12 @@ def _aside(path: Path, number: int) -> Path:
 
 
 def run_jobs(
-    jobs: Sequence[CaptionJob], file: Path, options: JobOptions, *, write: Callable[[], None], command: Sequence[str]
+    jobs: Sequence[CaptionJob[Any]],
+    file: Path,
+    options: JobOptions,
+    *,
+    write: Callable[[], None],
+    command: Sequence[str],
 ) -> int:
     """Run the jobs of a caption file, or only estimate them, and report the result.
 
@@ -265,7 +248,7 @@ def _merge_shards(journal: Journal, file: Path) -> None:
     log.info(f"{journal.path}: {journal.absorb(shards)} answers added from {len(shards)} shards")
 
 
-def _report_failures(jobs: Sequence[CaptionJob], options: JobOptions, command: Sequence[str]) -> int:
+def _report_failures(jobs: Sequence[CaptionJob[Any]], options: JobOptions, command: Sequence[str]) -> int:
     """Warn about what failed, with the command that requests only that again; return the exit status."""
     for job in jobs:
         for subject, problem in list(job.plan.failed.items())[:_MAX_LISTED]:

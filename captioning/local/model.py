@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
+    GenerationConfig,
 )
 
 from captioning.captioner import Reply
@@ -55,13 +56,10 @@ class LocalModel:
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._end_ids = _ids(model.generation_config.eos_token_id) | _ids(self._tokenizer.eos_token_id)
-        # Released models come with settings for sampling, and with a repetition penalty, which would also penalize the
-        # words of the prompt, among them the caption template's.
-        model.generation_config.update(
-            **{"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0},
-            **{"temperature": None, "top_p": None, "top_k": None, "min_p": None, "max_length": None},
-            **{"eos_token_id": sorted(self._end_ids), "pad_token_id": self._tokenizer.pad_token_id},
-        )
+        # Greedy decoding: released models come with settings for sampling, and with a repetition penalty, which would
+        # also penalize the words of the prompt, among them the caption template's.
+        tokens = {"eos_token_id": sorted(self._end_ids), "pad_token_id": self._tokenizer.pad_token_id}
+        model.generation_config = GenerationConfig.from_dict(tokens)
 
     def reply(self, prompts: Sequence[Prompt], max_tokens: int) -> list[Reply] | None:
         """Answer a batch of prompts by greedy decoding, each as it would be answered alone.
@@ -178,8 +176,6 @@ def _load(name: str, device: torch.device, *, images: bool) -> LocalModel:
     if images and not accepts_images:
         raise UserError(f"it accepts no images ({config.model_type} is not an image-text model)")
     processor = (AutoProcessor if accepts_images else AutoTokenizer).from_pretrained(name, trust_remote_code=False)
-    if accepts_images and not (hasattr(processor, "image_processor") and hasattr(processor, "tokenizer")):
-        raise UserError("it has no image processor (preprocessor_config.json)")
     architectures: Any = AutoModelForImageTextToText if accepts_images else AutoModelForCausalLM
     model, report = architectures.from_pretrained(
         name,

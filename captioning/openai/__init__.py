@@ -6,13 +6,13 @@ import asyncio
 import base64
 import io
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from captioning.captioner import Answer, AnswerStream
 from captioning.openai.client import ChatClient, StoppedError, StopSignal
@@ -41,7 +41,12 @@ class OpenAIBackend:
         if not options.base_urls:
             raise UserError("captioner.base_url is not set: where is the server? (e.g. http://localhost:8000/v1)")
         for url in options.base_urls:
-            _check_url(url)
+            if not re.match(r"https?://[^/@]+(/|$)", url):
+                shown = url.rpartition("@")[2]  # without user name and password
+                raise UserError(
+                    f"captioner.base_url={shown} is not a URL that begins with http:// or https://, without user name "
+                    f"and password (for a key, set captioner.api_key_env)"
+                )
         self.name, self._options = f"openai:{options.model}", options
 
     def describe(self, images: Sequence[Path]) -> AnswerStream:
@@ -114,17 +119,6 @@ async def _end(tasks: Iterable[asyncio.Task[Answer | None]], client: ChatClient)
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await client.close()
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise UserError(f"captioner.base_url={url} is not a URL") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"captioner.base_url={url} is not a URL that begins with http:// or https://")
-    if parts.username or parts.password:
-        raise UserError("captioner.base_url contains a user name or password: set captioner.api_key_env instead")
 
 
 def jpeg_data_url(path: Path, max_pixels: int) -> str:

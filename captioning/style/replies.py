@@ -7,47 +7,19 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from captioning.style.prompts import Form
 from captioning.style.template import Slots, render
+from utils.files import read_tables
 
 MAX_WORDS = 72  # longer texts are truncated by the tokenizer
 
-_FLAWS = {
-    "refusal": re.compile(
-        r"\b(i'?m|i am|we are) (sorry|unable|not able)|\b(i|we) (can ?not|can['’]?t|could ?n[o'’]t|won['’]?t)\b"
-        r"|\bas an? (ai|language|large)\b|\bunable to (see|view|describe|identify|assist|provide)"
-        r"|\bi apologi[sz]e|\bno (image|picture|text) (was|is|has been) (provided|given|attached)",
-        re.I,
-    ),
-    "chat preamble": re.compile(
-        r"^\W*(sure|certainly|of course|okay|ok|absolutely|here('s| is| are)|based on|the (image|picture|photo) shows"
-        r"|(output|description|answer|result|rewritten( text)?|caption)\s*:)",
-        re.I,
-    ),
-    "markdown": re.compile(r"```|\*\*|__|^\s*(#+|[-*•]|\d+[.)])\s|\[[^\]]*\]\(", re.M),
-    "unfilled": re.compile(r"[{}<>]|\[[\w /]*\]|\b(unspecified|not (mentioned|specified|visible)|n/a)\b", re.I),
-}
-
-
-def _word_set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-# Function words of English, and of the other languages that models tend to answer in.
-_ENGLISH = _word_set("a an the is are and with has in on of to he she his her wearing wears carrying person")
-_FOREIGN = _word_set(
-    "der die das und ein eine einen ist mit trägt hat sie er el la los las un una unos con lleva y es de del que le "
-    "les des du et est avec une porte il lo gli uno e è indossa um uma com os veste o do da het een en van zij met"
-)
-
-# Slot values that mean "not known", and belongings that mean "empty hands".
-_UNKNOWN = frozenset(
-    {"", "null", "none", "n/a", "na", "unknown", "unclear", "not visible", "not mentioned", "not specified"}
-    | {"unspecified", "cannot be seen", "not sure", "not clear", "indistinguishable", "person"}
-)
-_NO_BELONGINGS = frozenset({"nothing", "no belongings", "empty-handed", "empty hands"})
+_WORDS = read_tables(Path(__file__).with_suffix(".yaml"))
+_FLAWS = {name: re.compile("|".join(patterns), re.I | re.M) for name, patterns in _WORDS["flaws"].items()}
+_ENGLISH, _FOREIGN = (frozenset(_WORDS[name].split()) for name in ("english", "foreign"))
+_UNKNOWN, _NO_BELONGINGS = (frozenset(_WORDS[name]) for name in ("unknown", "no_belongings"))
 
 
 class NoJsonError(ValueError):

@@ -18,6 +18,8 @@ TEMPLATE = (
 # Stand in for a garment of which only the color is known; `parse` reads them as "no garment".
 _NO_GARMENT = {"upper": "upper clothing", "lower": "lower clothing", "shoes": "footwear"}
 
+_PREDICATE = re.compile(r"(?:(?:the|this) (.+?)|he|she|they) (is wearing|is carrying|has|appears to be) (.+)", re.I)
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -60,10 +62,8 @@ def parse(text: str) -> Slots:
     found: dict[str, str | None] = {}
     for sentence in re.split(r"(?<=[.!?])\s+", " ".join(text.split())):
         sentence = sentence.rstrip(".!? ")
-        if match := re.fullmatch(r"(?:the|this) (.+?) (is wearing|is carrying|has|appears to be) (.+)", sentence, re.I):
-            subject, verb, rest = match[1], match[2].lower(), match[3]
-        elif match := re.fullmatch(r"(?:he|she|they) (is wearing|is carrying|has|appears to be) (.+)", sentence, re.I):
-            subject, verb, rest = "", match[1].lower(), match[2]
+        if match := _PREDICATE.fullmatch(sentence):
+            subject, verb, rest = match[1] or "", match[2].lower(), match[3]
         elif match := re.fullmatch(r"an? ([\w-]+(?: [\w-]+)?)", sentence, re.I):
             subject, verb, rest = match[1], "", ""
         else:
