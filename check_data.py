@@ -13,8 +13,9 @@ from captioning.style.replies import check
 from captioning.style.template import Slots, parse
 from configs.load import add_config_arguments, load_config
 from data.captions import query_file, train_file
-from data.integrity import (
+from data.check import (
     PUBLISHED,
+    Counts,
     check_counts,
     check_evaluable,
     check_files,
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     counts = count_records(records)
     log.info(f"{name} in {config.data.root}\n\n{format_counts(name, counts)}\n")
-    results = check_counts(name, counts) + check_splits(name, records) + check_files(records)
+    results = [*check_counts(name, counts), *check_splits(name, records), *check_files(records)]
     results += check_train_captions(train_file(folder, name), records, style_errors)
     for split in config.eval.rewritten_splits:
         chosen = [record for record in records if record.split == split]
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return FAILED if failures else 0
 
 
-def format_counts(name: str, counts: dict[str, tuple[int, int, int]]) -> str:
+def format_counts(name: str, counts: Counts) -> str:
     """Return a table of the counts of each split, next to the published ones if they differ."""
     lines = [f"{'':<6}{'images':>20}{'people':>20}{'sentences':>20}"]
     for split, found in counts.items():

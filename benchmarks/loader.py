@@ -19,7 +19,7 @@ from PIL import Image
 
 from data.images import ImageOpener, open_image
 from data.pairs import UnlabelledPairs
-from data.transforms import ImageCache, MappedImages
+from data.transforms import ImageCache
 from training.batches import BatchOptions, pseudo_labelled_batches
 from utils.errors import run_script
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         openers: dict[str, ImageOpener] = {
             "no cache": open_image,
             "`train.cache: memory`": ImageCache(paths, size),
-            "`train.cache: mapped`": MappedImages(paths, size, Path(folder) / "images.npy"),
+            "`train.cache: mapped`": ImageCache(paths, size, Path(folder) / "images.npy"),
         }
         for name, opener in openers.items():
             rates = [images_per_second(paths, opener, size, given.batch, workers) for workers in given.workers]

@@ -24,7 +24,7 @@ from captioning.lexicon import COLOR_WORDS
 from captioning.rules import RulesRewriter, read
 from captioning.style.template import Slots
 from configs.load import read_yaml
-from data.readers import read_cuhk_pedes
+from data.readers import READERS
 from utils.errors import UserError, run_script
 
 _SENTENCES = Path(__file__).with_name("rewriter_sentences.yaml")
@@ -70,9 +70,9 @@ def read_labelled(folder: Path) -> list[Case]:
     """Return each distinct caption of `folder/reid_raw.json` with its slots, in order of appearance.
 
     Raises:
-        UserError: `read_cuhk_pedes` fails, or a caption is not generated from attribute labels.
+        UserError: the annotations cannot be read, or a caption is not generated from attribute labels.
     """
-    queries = dict.fromkeys(text for record in read_cuhk_pedes(folder) for text in record.captions)
+    queries = dict.fromkeys(text for record in READERS["cuhk_pedes"](folder) for text in record.captions)
     matches = {query: next(filter(None, (form.fullmatch(query) for form in _FORMS)), None) for query in queries}
     if other := [query for query, match in matches.items() if not match]:
         raise UserError(

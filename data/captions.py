@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from data.records import ImageRecord
+from pydantic import AfterValidator, BaseModel, BeforeValidator
+
+from data.records import AsList, ImageRecord, Sentences, read_entries
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
@@ -60,13 +62,37 @@ def image_name(path: str) -> str:
     return name if separator else path
 
 
+def _text(value: Any) -> str | None:
+    """Return a generated text, or None for failures: null, "null", "none" and blanks."""
+    if not isinstance(value, str) or value.strip().lower() in ("", "null", "none"):
+        return None
+    return value
+
+
+Generated = Annotated[str | None, BeforeValidator(_text)]
+
+
+class _Entry(BaseModel):
+    image_path: Annotated[str, AfterValidator(image_name)]
+
+
+class _TrainEntry(_Entry):
+    generated_text: Generated
+
+
+class _TestEntry(_Entry):
+    img_gen_text: Generated
+    generated_text: Annotated[tuple[Generated, ...], AsList]
+    captions: Sentences = ()
+
+
 def read_train_captions(file: Path) -> dict[str, str | None]:
     """Read {image name: generated caption} from a training caption file; None where generation failed.
 
     Raises:
         UserError: the file is missing or has another format.
     """
-    return {name: _text(entry["generated_text"]) for name, entry in _read_entries(file, "generated_text")}
+    return {entry.image_path: entry.generated_text for entry in read_entries(file, list[_TrainEntry])}
 
 
 def read_test_texts(file: Path) -> dict[str, TestTexts]:
@@ -75,15 +101,10 @@ def read_test_texts(file: Path) -> dict[str, TestTexts]:
     Raises:
         UserError: the file is missing or has another format.
     """
-    texts = {}
-    for number, (name, entry) in enumerate(_read_entries(file, "generated_text", "img_gen_text")):
-        rewrites, queries = entry["generated_text"], entry.get("captions", [])
-        rewrites = [rewrites] if isinstance(rewrites, str) or rewrites is None else rewrites
-        if not isinstance(rewrites, list):
-            raise UserError(f"{file}, entry {number}: generated_text should be a list of rewrites")
-        queries = tuple(map(str, queries)) if isinstance(queries, list) else (str(queries),)
-        texts[name] = TestTexts(_text(entry["img_gen_text"]), tuple(map(_text, rewrites)), queries)
-    return texts
+    return {
+        entry.image_path: TestTexts(entry.img_gen_text, entry.generated_text, entry.captions)
+        for entry in read_entries(file, list[_TestEntry])
+    }
 
 
 def write_train_captions(file: Path, records: Sequence[ImageRecord], captions: Mapping[str, str]) -> None:
@@ -136,28 +157,8 @@ def check_same_data(names: Mapping[str, object], records: Sequence[ImageRecord],
 
 def _other_entries(file: Path, records: Sequence[ImageRecord]) -> list[dict[str, Any]]:
     """Return the entries of images that are not in `records`: they may have been expensive to generate."""
+    if not file.is_file():
+        return []
     names = {record.name for record in records}
-    return [entry for name, entry in (_read_entries(file) if file.is_file() else []) if name not in names]
-
-
-def _read_entries(file: Path, *fields: str) -> list[tuple[str, dict[str, Any]]]:
-    """Read (image name, entry) pairs, and check that every entry has these fields."""
-    entries = read_json(file)
-    if not isinstance(entries, list):
-        raise UserError(f"{file} should be a list with one object per image")
-    named = []
-    for number, entry in enumerate(entries):
-        for field in (*fields, "image_path"):
-            if not isinstance(entry, dict) or field not in entry:
-                raise UserError(f"{file}, entry {number} has no '{field}': is this a caption file?")
-        if not isinstance(entry["image_path"], str):
-            raise UserError(f"{file}, entry {number}: image_path should be a path")
-        named.append((image_name(entry["image_path"]), entry))
-    return named
-
-
-def _text(value: Any) -> str | None:
-    """Return a generated text, or None for failures: null, "null", "none" and blanks."""
-    if not isinstance(value, str) or value.strip().lower() in ("", "null", "none"):
-        return None
-    return value
+    entries = zip(read_json(file), read_entries(file, list[_Entry]), strict=True)
+    return [raw for raw, entry in entries if entry.image_path not in names]

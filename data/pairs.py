@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,9 @@ class UnlabelledPairs:
 
 
 def load_training_pairs(records: Sequence[ImageRecord], captions_file: Path) -> UnlabelledPairs:
-    """Join training records with their caption file; warn about images without a caption and unreadable ones.
+    """Join training records with their generated captions; warn about images without one and unreadable images.
+
+    Both are left out. Person ids and human captions of the records are not read.
 
     Raises:
         UserError: the caption file is missing, belongs to another data set, or leaves nothing to train on.
@@ -55,42 +57,21 @@ def load_training_pairs(records: Sequence[ImageRecord], captions_file: Path) -> 
         raise UserError(f"{captions_file} is missing: generate the captions with gen_train_data.py first")
     captions = read_train_captions(captions_file)
     check_same_data(captions, records, captions_file)
-    captioned = [record for record in records if captions.get(record.name)]
-    broken = distributed.run_on_main(lambda: find_broken(captioned, what="training images"))
-    pairs = join_captions(records, captions, broken)
+    captioned = [(record, caption) for record in records if (caption := captions.get(record.name))]
+    uncaptioned = [record.name for record in records if not captions.get(record.name)]
+    broken = distributed.run_on_main(lambda: find_broken([record for record, _ in captioned], what="training images"))
+    kept = [(record, caption) for record, caption in captioned if record.name not in broken]
+    if not kept:
+        raise UserError(
+            f"no training image is left: of {len(records)}, {len(uncaptioned)} have no caption and {len(broken)} are "
+            "broken; run gen_train_data.py first"
+        )
     for reason in broken.values():
         log.warning(f"left out of training: {reason}")
-    uncaptioned = [record.name for record in records if not captions.get(record.name)]
     if uncaptioned:
         log.warning(
             f"left out of training: {len(uncaptioned)} of {len(records)} images without a caption in {captions_file} "
             f"(the first is {uncaptioned[0]})"
-        )
-    return pairs
-
-
-def join_captions(
-    records: Sequence[ImageRecord], captions: Mapping[str, str | None], broken: Collection[str]
-) -> UnlabelledPairs:
-    """Join images with their generated captions; images without a caption and broken images are left out.
-
-    Person ids and human captions of the records are not read.
-
-    Args:
-        captions: {image name: caption}, None where generation failed.
-        broken: names of images that cannot be read.
-
-    Raises:
-        UserError: no pair is left.
-    """
-    kept = [
-        (record, caption) for record in records if (caption := captions.get(record.name)) and record.name not in broken
-    ]
-    if not kept:
-        uncaptioned = sum(not captions.get(record.name) for record in records)
-        raise UserError(
-            f"no training image is left: of {len(records)}, {uncaptioned} have no caption and {len(broken)} are "
-            "broken; run gen_train_data.py first"
         )
     return UnlabelledPairs(
         names=tuple(record.name for record, _ in kept),

@@ -1,19 +1,24 @@
-"""Images and their annotations as typed records."""
+"""Images and their annotations as typed records, and JSON files read as typed entries."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from utils.errors import UserError
+from utils.files import read_json
 
 Split = Literal["train", "val", "test"]
 DataName = Literal["cuhk_pedes", "icfg_pedes", "rstpreid", "custom", "demo"]
+AsList = BeforeValidator(lambda value: [value] if isinstance(value, str) or value is None else value)
+Sentences = Annotated[tuple[str, ...], AsList]
+"""A list of sentences, or a single one, in a JSON file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,22 @@ class ImageRecord:
     captions: tuple[str, ...]
     person_id: int
     split: Split
+
+
+def read_entries(file: Path, kind: Any) -> Any:
+    """Read a JSON file as values of a pydantic type, such as `list[Annotation]`.
+
+    Raises:
+        UserError: the file is missing, is not JSON or has another format; the message names the entry and the field.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(read_json(file))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = problem["loc"]
+        where = f"{file}, entry {place[0]}" if place else str(file)
+        reason = problem["msg"].removeprefix("Value error, ")
+        raise UserError(": ".join([where, *map(str, place[1:]), reason])) from None
 
 
 def hold_out(records: Sequence[ImageRecord], share: float, seed: int) -> tuple[list[ImageRecord], list[ImageRecord]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -71,61 +71,48 @@ def cached_opener(
         return ImageCache(paths, size)
     key = [str(size), *(f"{path} {path.stat().st_size}" for path in paths)]
     name = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
-    return MappedImages(paths, size, folder / f"images_{name}.npy")
+    return ImageCache(paths, size, folder / f"images_{name}.npy")
 
 
 class ImageCache:
-    """Open images, resized; the images at `paths` are decoded once and kept in memory.
+    """Open images, resized; the images at `paths` are decoded once and kept, at three bytes per pixel.
 
-    If it is created before worker processes are forked, they all share its memory.
-
-    Args:
-        paths: images to cache, at four bytes per pixel.
-        size: height and width in pixels.
-
-    Raises:
-        BrokenImageError: one of them cannot be read.
-    """
-
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int]) -> None:
-        self._open = partial(_open_resized, size=size)
-        with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes and resizes
-            self._cached = dict(zip(paths, pool.map(self._open, paths), strict=True))
-
-    def __call__(self, path: Path) -> Image.Image:
-        """Return an image as RGB, resized."""
-        return self._cached[path] if path in self._cached else self._open(path)
-
-
-class MappedImages:
-    """Open images like `ImageCache`, from a file that all processes of a run map into memory.
-
-    The operating system keeps in memory as much of the file as fits.
+    In memory, they are shared with worker processes that are forked later. In a file, they are shared by all processes
+    of a run, and the operating system keeps in memory as much of it as fits.
 
     Args:
-        paths: images to cache, at three bytes per pixel.
+        paths: images to cache.
         size: height and width in pixels.
-        file: a .npy file [N, H, W, 3] with these images, created if missing.
+        file: a .npy file [N, H, W, 3] with these images, created if missing; None keeps them in memory.
 
     Raises:
         UserError: an image cannot be read, or the disk is full.
     """
 
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int], file: Path) -> None:
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int], file: Path | None = None) -> None:
         self._open = partial(_open_resized, size=size)
         self._rows = {path: row for row, path in enumerate(paths)}
-        distributed.run_on_main(lambda: None if file.exists() else self._write(paths, size, file))
-        self._pixels = np.load(file, mmap_mode="r", allow_pickle=False)
+        shape = (len(paths), *size, 3)
+        if file is None:
+            self._pixels = np.empty(shape, np.uint8)
+            for row, image in enumerate(self._decode(paths)):
+                self._pixels[row] = np.asarray(image)
+        else:
+            distributed.run_on_main(lambda: None if file.exists() else self._write(paths, shape, file))
+            self._pixels = np.load(file, mmap_mode="r", allow_pickle=False)
 
     def __call__(self, path: Path) -> Image.Image:
         """Return an image as RGB, resized."""
         row = self._rows.get(path)
         return self._open(path) if row is None else Image.fromarray(self._pixels[row])
 
-    def _write(self, paths: Sequence[Path], size: tuple[int, int], file: Path) -> None:
+    def _decode(self, paths: Sequence[Path]) -> Iterator[Image.Image]:
+        with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes and resizes
+            yield from progress(pool.map(self._open, paths), total=len(paths), desc="resizing", unit="image")
+
+    def _write(self, paths: Sequence[Path], shape: tuple[int, ...], file: Path) -> None:
         # Not through a memory map: with a full disk, that would kill the process without an error message.
-        with atomic_write(file) as temporary, temporary.open("wb") as out, ThreadPoolExecutor() as pool:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *size, 3)}
-            npy.write_array_header_1_0(out, header)
-            for image in progress(pool.map(self._open, paths), total=len(paths), desc="resizing", unit="image"):
+        with atomic_write(file) as temporary, temporary.open("wb") as out:
+            npy.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for image in self._decode(paths):
                 out.write(image.tobytes())

@@ -158,19 +158,15 @@ def without(entry: dict[str, Any], key: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("read", "entries", "message"),
     [
-        (read_train_captions, {}, "should be a list"),
-        (read_train_captions, [TRAIN, 3], "entry 1 has no 'generated_text': is this a caption file?"),
-        (read_train_captions, [without(TRAIN, "image_path")], "entry 0 has no 'image_path'"),
-        (read_train_captions, [without(TRAIN, "generated_text")], "entry 0 has no 'generated_text'"),
-        (read_train_captions, [TRAIN | {"image_path": 3}], "entry 0: image_path should be a path"),
-        (read_test_texts, {"a": 1}, "should be a list"),
-        (read_test_texts, [TEST, without(TEST, "img_gen_text")], "entry 1 has no 'img_gen_text'"),
-        (
-            read_test_texts,
-            [TEST | {"generated_text": {"a": 1}}],
-            "entry 0: generated_text should be a list of rewrites",
-        ),
-        (read_test_texts, [without(TEST, "image_path")], "entry 0 has no 'image_path'"),
+        (read_train_captions, {}, "should be a valid list"),
+        (read_train_captions, [TRAIN, 3], "entry 1: "),
+        (read_train_captions, [without(TRAIN, "image_path")], "entry 0: image_path: Field required"),
+        (read_train_captions, [without(TRAIN, "generated_text")], "entry 0: generated_text: Field required"),
+        (read_train_captions, [TRAIN | {"image_path": 3}], "entry 0: image_path: Input should be a valid string"),
+        (read_test_texts, {"a": 1}, "should be a valid list"),
+        (read_test_texts, [TEST, without(TEST, "img_gen_text")], "entry 1: img_gen_text: Field required"),
+        (read_test_texts, [TEST | {"generated_text": {"a": 1}}], "entry 0: generated_text: "),
+        (read_test_texts, [without(TEST, "image_path")], "entry 0: image_path: Field required"),
     ],
 )
 def test_a_file_of_another_format_is_an_error(

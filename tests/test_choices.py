@@ -15,7 +15,7 @@ import train
 from clustering.pseudo_labels import PseudoLabels
 from configs.load import load_config
 from data.records import ImageRecord, hold_out
-from data.transforms import MappedImages, cached_opener
+from data.transforms import ImageCache, cached_opener
 from retrieval.seeds import main as seeds
 from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events
@@ -111,9 +111,9 @@ def test_a_mapped_file_changes_nothing_and_is_made_once(small: Small, tmp_path: 
     (file,) = (tmp_path / "mapped").glob("images_*.npy")
     assert np.load(file, mmap_mode="r").shape == (40 + 16, 32, 16, 3)
     paths = sorted((small[0] / "imgs/train").glob("*.png"))
-    images = MappedImages(paths[:3], (32, 16), tmp_path / "again.npy")
+    images = ImageCache(paths[:3], (32, 16), tmp_path / "again.npy")
     before = (tmp_path / "again.npy").stat().st_mtime_ns
-    MappedImages(paths[:3], (32, 16), tmp_path / "again.npy")
+    ImageCache(paths[:3], (32, 16), tmp_path / "again.npy")
     assert (tmp_path / "again.npy").stat().st_mtime_ns == before
     plain = cached_opener("memory", paths[:2], (32, 16), tmp_path)
     assert all(images(path).tobytes() == plain(path).tobytes() for path in paths[:5])

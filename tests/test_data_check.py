@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from check_data import main
-from data.integrity import PUBLISHED
+from data.check import PUBLISHED
 from tests.pictures import picture
 from tests.small import Small, write_small_data
 from utils.errors import UserError

@@ -15,7 +15,7 @@ from data.demo import Shot, draw_demo, take_photograph
 from data.demo.people import sample_people, write_queries
 from data.demo.scene import CAMERAS
 from data.images import find_broken
-from data.readers import read_cuhk_pedes
+from data.readers import READERS
 from utils.errors import UserError
 
 FEW = {"train_people": 3, "val_people": 2, "test_people": 2, "train_images": 3, "eval_images": 2}
@@ -35,7 +35,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def test_it_has_the_layout_of_cuhk_pedes_and_every_picture_can_be_read(drawn: Path) -> None:
-    records = read_cuhk_pedes(drawn)
+    records = READERS["cuhk_pedes"](drawn)
     assert {split: sum(record.split == split for record in records) for split in ("train", "val", "test")} == {
         "train": 9,
         "val": 4,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from data.images import BrokenImageError, ImageOpener, open_image
-from data.pairs import ImageDataset, PairDataset, UnlabelledPairs, join_captions, load_training_pairs
+from data.pairs import ImageDataset, PairDataset, UnlabelledPairs, load_training_pairs
 from data.records import ImageRecord
 from data.transforms import ImageCache, train_transform
 from data.transforms import test_transform as plain_transform
@@ -33,21 +32,11 @@ def pairs(tmp_path: Path) -> UnlabelledPairs:
     return UnlabelledPairs(names, tuple(tmp_path / name for name in names), tuple(f"caption {name}" for name in names))
 
 
-def records(*people: int) -> list[ImageRecord]:
-    return [
-        ImageRecord(Path(f"imgs/{number}.png"), f"{number}.png", (f"human {number}",), person, "train")
-        for number, person in enumerate(people)
-    ]
-
-
-def test_captions_are_joined_in_the_order_of_the_records() -> None:
-    """Missing and failed captions and broken images are left out."""
-    captions = {"4.png": "four", "0.png": "zero", "1.png": None, "3.png": "three", "9.png": "no record"}
-    pairs = join_captions(records(1, 1, 2, 2, 3), captions, {"3.png": "truncated"})
-    assert pairs.names == ("0.png", "4.png")
-    assert pairs.paths == (Path("imgs/0.png"), Path("imgs/4.png"))
-    assert pairs.captions == ("zero", "four")
-    assert len(pairs) == 2
+def caption_file(folder: Path, captions: dict[str, str | None]) -> Path:
+    """Write a training caption file."""
+    entries = [{"image_path": name, "generated_text": caption} for name, caption in captions.items()]
+    (folder / "captions.json").write_text(json.dumps(entries))
+    return folder / "captions.json"
 
 
 class Sealed(ImageRecord):
@@ -59,37 +48,28 @@ class Sealed(ImageRecord):
         return super().__getattribute__(name)
 
 
-def test_joining_reads_neither_person_ids_nor_human_captions() -> None:
-    """Training is unsupervised."""
-    sealed = [Sealed(Path("a.png"), "a.png", ("human",), 1, "train"), Sealed(Path("b.png"), "b.png", (), 2, "train")]
-    pairs = join_captions(sealed, {"a.png": "one", "b.png": "two"}, {})
-    assert pairs.captions == ("one", "two")
-    others = [replace(record, person_id=9 - record.person_id, captions=("else",)) for record in records(1, 2)]
-    texts = {"0.png": "zero", "1.png": "one"}
-    assert join_captions(records(1, 2), texts, {}) == join_captions(others, texts, {})
+def test_joining_reads_neither_person_ids_nor_human_captions(tmp_path: Path) -> None:
+    """Training is unsupervised; the pairs are in the order of the records."""
+    sealed = [Sealed(picture(tmp_path / name), name, ("human",), 1, "train") for name in ("a.png", "b.png")]
+    pairs = load_training_pairs(sealed, caption_file(tmp_path, {"b.png": "two", "z.png": "no record", "a.png": "one"}))
+    assert pairs == UnlabelledPairs(("a.png", "b.png"), (tmp_path / "a.png", tmp_path / "b.png"), ("one", "two"))
     assert set(UnlabelledPairs.__dataclass_fields__) == {"names", "paths", "captions"}
-
-
-def test_an_error_counts_the_reasons_if_no_pair_is_left() -> None:
-    """It names the script to run."""
-    with pytest.raises(UserError, match=r"of 2, 1 have no caption and 1 are broken; .*gen_train_data\.py"):
-        join_captions(records(1, 2), {"0.png": "zero"}, {"0.png": "truncated"})
 
 
 def test_images_that_are_left_out_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On stderr: each unreadable file, and the number of images without a caption."""
     names = [f"{number}.png" for number in range(4)]
-    entries = [{"image_path": name, "generated_text": "a man" if name < "3" else None} for name in names]
-    (tmp_path / "captions.json").write_text(json.dumps(entries))
+    file = caption_file(tmp_path, {name: "a man" if name < "3" else None for name in names})
     images = [ImageRecord(picture(tmp_path / name), name, (), -1, "train") for name in names]
     images[1].path.write_bytes(b"")
-    pairs = load_training_pairs(images, tmp_path / "captions.json")
-    assert pairs.names == ("0.png", "2.png")
+    assert load_training_pairs(images, file).names == ("0.png", "2.png")
     captured = capsys.readouterr()
     first, second = [line for line in captured.err.splitlines() if "left out" in line]
     assert str(images[1].path) in first
     assert "1 of 4" in second
     assert "3.png" in second
+    with pytest.raises(UserError, match=r"of 2, 1 have no caption and 1 are broken; .*gen_train_data\.py"):
+        load_training_pairs([images[1], images[3]], file)
     with pytest.raises(UserError, match=r"none\.json is missing: .*gen_train_data\.py"):
         load_training_pairs(images, tmp_path / "none.json")
 
