@@ -68,8 +68,7 @@ class PublishedTSN(TSN):
         padding = None if text_mask is None else text_mask == 0
         queries = cross.ln_pre_t(image_tokens)
         mixed, _ = cross.cross_attn(queries, keys, keys, key_padding_mask=padding, need_weights=False)
-        for block in cross.cross_modal_transformer.resblocks:
-            mixed = block(mixed)
+        mixed = cross.cross_modal_transformer.get_submodule("resblocks.0")(mixed, queries=None)
         return self.cross_proj(cross.ln_post(mixed)[:, 0])
 
 

@@ -42,14 +42,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, truncated, not a checkpoint, or contains pickled code.
     """
-    if path.suffix == ".safetensors":
-        return _read_exported(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} is {'a folder, not a file' if path.is_dir() else 'missing'}")
     try:
+        if path.suffix == ".safetensors":
+            return {"model": load_file(path), "sizes": read_json(path.parent / SETTINGS).get("sizes")}
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"checkpoint {path} is missing") from None
-    except IsADirectoryError:
-        raise UserError(f"checkpoint {path} is a folder, not a file") from None
     except pickle.UnpicklingError as error:
         # torch reports "Unsupported operand" for bytes that are not a pickle, such as a saved web page
         unsafe = "Unsupported operand" not in str(error) and ("Unsupported" in str(error) or "GLOBAL" in str(error))
@@ -59,22 +57,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 "when they are loaded; save only its tensors"
             ) from None
         raise UserError(f"checkpoint {path} is truncated or not a PyTorch checkpoint: download it again") from None
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
+    except (RuntimeError, EOFError, ValueError, OSError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"checkpoint {path} cannot be read ({reason}): download it again") from None
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} does not contain a state dict")
     return content
-
-
-def _read_exported(path: Path) -> dict[str, Any]:
-    try:
-        weights = load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"checkpoint {path} is missing") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"checkpoint {path} cannot be read ({error}): download it again") from None
-    return {"model": weights, "sizes": read_json(path.parent / SETTINGS).get("sizes")}
 
 
 def read_model(path: Path) -> tuple[Sizes, dict[str, Tensor]]:

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor
@@ -31,21 +30,19 @@ def load_tokenizer(vocab: str | Path) -> BertTokenizer:
         UserError: the vocabulary cannot be found, or it lacks BERT's special tokens.
     """
     path = Path(vocab)
-    if path.is_file():
-        tokenizer = _from_file(path)
-    elif (path / "tokenizer.json").is_file():
+    file = _vocabulary_file(vocab)
+    if (path / "tokenizer.json").is_file():
         tokenizer = BertTokenizer.from_pretrained(path)
-    elif (path / "vocab.txt").is_file():
-        tokenizer = _from_file(path / "vocab.txt")
-    elif path.is_dir():
-        raise UserError(f"model.vocab: {path} contains neither vocab.txt nor tokenizer.json")
-    elif path.suffix == ".txt" or path.is_absolute():
-        raise UserError(f"model.vocab: {path} is missing")
+    elif file.is_file():
+        tokenizer = _from_file(file)
+    elif file.suffix == ".txt" or file.is_absolute():
+        raise UserError(f"model.vocab: {file} is missing")
     else:
         try:
             tokenizer = BertTokenizer.from_pretrained(str(vocab))
         except (OSError, ValueError) as error:
-            raise UserError(f"model.vocab: no file, folder or hub model '{vocab}' ({_first_line(error)})") from None
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(f"model.vocab: no file, folder or hub model '{vocab}' ({reason})") from None
     words = tokenizer.get_vocab()
     if len(words) <= len(_SPECIAL_TOKENS) or not words.keys() >= set(_SPECIAL_TOKENS):
         # Without a network, transformers returns a tokenizer that has only special tokens.
@@ -74,8 +71,7 @@ def train_vocabulary(texts: Iterable[str], path: Path, *, size: int = 4000) -> N
         show_progress=False,
         special_tokens=[*_SPECIAL_TOKENS, *continuation],
     )
-    words = sorted(trainer.get_vocab().items(), key=lambda item: item[1])
-    write_text(path, "".join(f"{word}\n" for word, _ in words))
+    _write_words(path, trainer.get_vocab())
 
 
 def build_tokenizer(vocab: str | None, texts: list[str], path: Path) -> BertTokenizer:
@@ -83,13 +79,13 @@ def build_tokenizer(vocab: str | None, texts: list[str], path: Path) -> BertToke
     if not path.exists():
         if vocab is None:
             train_vocabulary(texts, path)
-        elif (file := _vocabulary_file(Path(vocab))) is not None:
-            load_tokenizer(vocab)  # raises an error for an invalid vocabulary
-            write_text(path, file.read_text(encoding="utf-8"))
         else:
-            ids = load_tokenizer(vocab).get_vocab()
-            words = sorted((number, word) for word, number in ids.items() if word not in ("[DEC]", "[ENC]"))
-            write_text(path, "".join(f"{word}\n" for _, word in words))
+            ids = load_tokenizer(vocab).get_vocab()  # raises an error for an invalid vocabulary
+            file = _vocabulary_file(vocab)
+            if file.is_file():  # copied as it is, since the position of a repeated word counts
+                write_text(path, file.read_text(encoding="utf-8"))
+            else:
+                _write_words(path, {word: ids[word] for word in ids.keys() - {"[DEC]", "[ENC]"}})
     return load_tokenizer(path)
 
 
@@ -124,7 +120,7 @@ def tokenize(
         max_length=pad_to or max_tokens,
         return_tensors="pt",
     )
-    ids, mask = batch["input_ids"].to(torch.int64), batch["attention_mask"].to(torch.int64)
+    ids, mask = batch["input_ids"], batch["attention_mask"]
     missing = min(-ids.shape[1] % (multiple_of or 1), max(0, max_tokens - ids.shape[1]))
     return F.pad(ids, (0, missing), value=tokenizer.pad_token_id), F.pad(mask, (0, missing))
 
@@ -134,8 +130,12 @@ def enc_token_id(tokenizer: BertTokenizer) -> int:
     return tokenizer.get_vocab()["[ENC]"]
 
 
-def _vocabulary_file(vocab: Path) -> Path | None:
-    return next((file for file in (vocab, vocab / "vocab.txt") if file.is_file()), None)
+def _vocabulary_file(vocab: str | Path) -> Path:
+    return Path(vocab, "vocab.txt") if Path(vocab).is_dir() else Path(vocab)
+
+
+def _write_words(path: Path, ids: dict[str, int]) -> None:
+    write_text(path, "".join(f"{word}\n" for word in sorted(ids, key=ids.__getitem__)))
 
 
 def _from_file(path: Path) -> BertTokenizer:
@@ -151,7 +151,3 @@ def _from_file(path: Path) -> BertTokenizer:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
         return BertTokenizer.from_pretrained(folder, do_lower_case=True)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from transformers import BertTokenizer
 
 from models.checkpoint import load_weights, read_model
-from models.fusion import FusionEncoder
 from models.losses import Negatives, hard_negatives, id_loss, itc_loss, itm_loss
 from models.options import PRESETS, ModelOptions, Sizes
 from models.text import TextLayout, build_text_encoder, encode_pairs, encode_texts
 from models.tokenizer import enc_token_id
-from models.vision import build_vision_encoder
+from models.vision import FusionEncoder, build_vision_encoder
 from utils import distributed
 from utils.device import Precision, autocast
 from utils.errors import UserError
@@ -62,10 +61,7 @@ class TSN(nn.Module):
         self.fuse_padding = options.fuse_padding
         self.precision = options.precision
         self.visual_encoder = build_vision_encoder(
-            sizes,
-            precision=options.precision,
-            checkpointed_blocks=options.checkpointed_blocks,
-            offload=options.offload,
+            sizes, checkpointed_blocks=options.checkpointed_blocks, offload=options.offload
         )
         self.text_encoder = build_text_encoder(sizes, dropout=options.dropout)
         self.vision_proj = nn.Linear(sizes.vision_width, sizes.embed)

@@ -1,36 +1,39 @@
-"""The image encoder: timm's VisionTransformer, whose parameter names are those of BLIP's `visual_encoder`."""
+"""The image encoder, a ViT with BLIP's parameter names, and the fusion encoder, which adds a text to its tokens."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from fairscale.nn import checkpoint_wrapper
+from timm.layers import QuickGELU
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
+from torch.autograd.graph import save_on_cpu
+from torch.utils.checkpoint import checkpoint
 
 from models.options import Sizes
-from utils.device import Precision, autocast
 
 
-class AutocastBlock(Block):
-    """timm's block with a fixed precision: fairscale would otherwise recompute it in fp16 in the backward pass."""
+class RecomputableBlock(Block):
+    """timm's block that can recompute its activations in the backward pass, and keep its input in CPU memory."""
 
-    precision: Precision = "fp32"
+    recompute = False
+    offload = False
 
     def forward(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
         """[B, P, D] -> [B, P, D]."""
-        with autocast(x.device, self.precision):
+        if not self.recompute:
             return super().forward(x, *args, **options)
+        with save_on_cpu() if self.offload else nullcontext():
+            return checkpoint(super().forward, x, *args, use_reentrant=False, **options)
 
 
-def build_vision_encoder(
-    sizes: Sizes, *, precision: Precision = "fp32", checkpointed_blocks: int = 0, offload: bool = False
-) -> VisionTransformer:
+def build_vision_encoder(sizes: Sizes, *, checkpointed_blocks: int = 0, offload: bool = False) -> VisionTransformer:
     """Build a ViT that returns all its tokens: pixels [B, 3, H, W] -> [B, 1 + patches, vision_width].
 
     Args:
-        precision: of the blocks' matrix products; the rest follows the caller's autocast.
         checkpointed_blocks: number of last blocks that recompute their activations in the backward pass: less memory,
             for a third more time.
         offload: keep the inputs of those blocks in CPU memory.
@@ -44,16 +47,64 @@ def build_vision_encoder(
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
         num_classes=0,
         global_pool="",
-        block_fn=AutocastBlock,
+        block_fn=RecomputableBlock,
         weight_init="jax",  # as in the ViT paper; learns faster from scratch than timm's default
     )
     # With timm's 0.02, patch content dominates patch position, but top and trousers differ mainly by position: on 1,200
     # drawn people, this value recognizes the color of the trousers better in half the epochs.
     assert encoder.pos_embed is not None
     nn.init.normal_(encoder.pos_embed, std=0.5)
-    for block in encoder.blocks:
-        assert isinstance(block, AutocastBlock)
-        block.precision = precision
-    for index in range(max(0, sizes.vision_depth - checkpointed_blocks), sizes.vision_depth):
-        encoder.blocks[index] = checkpoint_wrapper(encoder.blocks[index], offload_to_cpu=offload)
+    for block in encoder.blocks[max(0, sizes.vision_depth - checkpointed_blocks) :]:
+        assert isinstance(block, RecomputableBlock)
+        block.recompute, block.offload = True, offload
     return encoder
+
+
+class FusionEncoder(nn.Module):
+    """`ln_post(block(cross_attn(ln_pre_t(v), ln_pre_i(t), ln_pre_i(t))))`, as published.
+
+    The names of the norms are the published ones, although `ln_pre_t` is applied to the image and `ln_pre_i` to the
+    text.
+    """
+
+    def __init__(self, image_width: int, text_width: int) -> None:
+        super().__init__()
+        heads = image_width // 64
+        key_sizes = {} if text_width == image_width else {"kdim": text_width, "vdim": text_width}
+        self.cross_attn = nn.MultiheadAttention(image_width, heads, batch_first=True, **key_sizes)
+        block = PreNormBlock(image_width, heads)
+        self.cross_modal_transformer = nn.Sequential(OrderedDict(resblocks=nn.Sequential(block)))
+        self.ln_pre_t = nn.LayerNorm(image_width)
+        self.ln_pre_i = nn.LayerNorm(text_width)
+        self.ln_post = nn.LayerNorm(image_width)
+
+    def forward(self, image_tokens: Tensor, text_tokens: Tensor, text_mask: Tensor | None = None) -> Tensor:
+        """Fuse image tokens [B, P, Dv] with text tokens [B, L, Dt] and return the class token, [B, Dv].
+
+        `text_mask` [B, L] is 1 on real tokens; None attends to every position, padding included (as published).
+        """
+        keys = self.ln_pre_i(text_tokens)
+        padding = None if text_mask is None else text_mask == 0
+        fused, _ = self.cross_attn(
+            self.ln_pre_t(image_tokens), keys, keys, key_padding_mask=padding, need_weights=False
+        )
+        return self.ln_post(self.cross_modal_transformer(fused))[:, 0]
+
+
+class PreNormBlock(nn.Module):
+    """CLIP's transformer block: pre-norm self-attention, then a feed-forward layer with QuickGELU."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.ln_1 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=QuickGELU(), c_proj=nn.Linear(4 * width, width))
+        )
+        self.ln_2 = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor, *, queries: int | None = 1) -> Tensor:
+        """[B, P, D] -> [B, queries, D], for the first tokens, by default only the class token; None: for all."""
+        normed = self.ln_1(tokens)
+        tokens = tokens[:, :queries] + self.attn(normed[:, :queries], normed, normed, need_weights=False)[0]
+        return tokens + self.mlp(self.ln_2(tokens))
