@@ -16,7 +16,7 @@ ImageOpener = Callable[[Path], Image.Image]
 
 
 class BrokenImageError(UserError):
-    """A file is not a readable image; the message names it and gives the reason."""
+    """An image file that cannot be read; the message names it and gives the reason."""
 
 
 def open_image(path: Path) -> Image.Image:

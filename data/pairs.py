@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -80,34 +80,26 @@ def load_training_pairs(records: Sequence[ImageRecord], captions_file: Path) -> 
     )
 
 
+@dataclass(eq=False)
 class PairDataset(Dataset[tuple[Tensor, str, int]]):
     """Pairs as (pixels [3, H, W], caption, index of the pair), of all pairs or of those at `indices`.
 
     Random augmentation depends only on `seed` and the pair, not on the order or the number of workers.
     """
 
-    def __init__(
-        self,
-        pairs: UnlabelledPairs,
-        transform: Transform,
-        *,
-        indices: Sequence[int] | None = None,
-        paraphrase: Paraphrase | None = None,
-        seed: int = 0,
-        opener: ImageOpener = open_image,
-    ) -> None:
-        self.pairs = pairs
-        self.transform = transform
-        self.indices = range(len(pairs)) if indices is None else indices
-        self.paraphrase = paraphrase
-        self.seed = seed
-        self.opener = opener
+    pairs: UnlabelledPairs
+    transform: Transform
+    _: KW_ONLY
+    indices: Sequence[int] | None = None
+    paraphrase: Paraphrase | None = None
+    seed: int = 0
+    opener: ImageOpener = open_image
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.pairs if self.indices is None else self.indices)
 
     def __getitem__(self, position: int) -> tuple[Tensor, str, int]:
-        index = int(self.indices[position])
+        index = position if self.indices is None else int(self.indices[position])
         random = np.random.default_rng((self.seed, index))
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also seed the GPUs, which takes longer than decoding the image.
@@ -119,13 +111,13 @@ class PairDataset(Dataset[tuple[Tensor, str, int]]):
         return pixels, caption, index
 
 
+@dataclass(eq=False)
 class ImageDataset(Dataset[Tensor]):
     """Images alone, as pixels [3, H, W]."""
 
-    def __init__(self, paths: Sequence[Path], transform: Transform, *, opener: ImageOpener = open_image) -> None:
-        self.paths = paths
-        self.transform = transform
-        self.opener = opener
+    paths: Sequence[Path]
+    transform: Transform
+    opener: ImageOpener = open_image
 
     def __len__(self) -> int:
         return len(self.paths)

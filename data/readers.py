@@ -55,7 +55,12 @@ class FolderAnnotation(BaseModel, extra="forbid"):
 def read_annotated(
     root: Path, *, annotation: str, kind: Any = list[Annotation], missing_ok: bool = False
 ) -> list[ImageRecord]:
-    """Read a data set whose annotation file, a list of this kind, has the images in `root/imgs`.
+    """Read a data set whose annotation file lists images in `root/imgs`.
+
+    Args:
+        annotation: name of the annotation file in `root`.
+        kind: type of its content.
+        missing_ok: also return the records of image files that do not exist.
 
     Raises:
         UserError: the folder, the annotation file, a field or an image is missing, or a path points outside imgs/.

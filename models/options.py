@@ -73,7 +73,7 @@ class Sizes:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Sizes:
-        """The inverse of `to_dict`."""
+        """Build sizes from the result of `to_dict`."""
         return cls(**(values | {"image": tuple(values["image"])}))
 
 

@@ -42,13 +42,13 @@ class TextLayout:
         return cls(mask, mask.flatten().nonzero()[:, 0] if should_pack(mask) else None, image_index)
 
     def pack(self, padded: Tensor) -> Tensor:
-        """[N, L, ...] -> [1, T, ...]; unchanged in a padded layout."""
+        """Pack [N, L, ...] into [1, T, ...]; unchanged in a padded layout."""
         if self.token_index is None:
             return padded
         return padded.flatten(0, 1).index_select(0, self.token_index)[None]
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """The inverse of `pack`, with zeros for padding."""
+        """Return the inverse of `pack`, [N, L, ...], with zeros for padding."""
         if self.token_index is None:
             return packed
         padded = packed.new_zeros(self.mask.numel(), *packed.shape[2:])
@@ -68,7 +68,7 @@ class TextLayout:
 
 
 def should_pack(mask: Tensor) -> bool:
-    """Pack on the CPU, where computation is slow; a GPU would have to synchronize for the lengths of the texts."""
+    """Return whether to pack: only on the CPU, since a GPU would have to synchronize for the lengths of the texts."""
     return mask.device.type == "cpu"
 
 

@@ -23,7 +23,7 @@ class RecomputableBlock(Block):
     offload = False
 
     def forward(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
-        """[B, P, D] -> [B, P, D]."""
+        """Return the tokens [B, P, D] after this block."""
         if not self.recompute:
             return super().forward(x, *args, **options)
         with save_on_cpu() if self.offload else nullcontext():
@@ -104,7 +104,7 @@ class PreNormBlock(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, *, queries: int | None = 1) -> Tensor:
-        """[B, P, D] -> [B, queries, D], for the first tokens, by default only the class token; None: for all."""
+        """Return the first `queries` tokens of [B, P, D] after this block: the class token alone, or with None all."""
         normed = self.ln_1(tokens)
         tokens = tokens[:, :queries] + self.attn(normed[:, :queries], normed, normed, need_weights=False)[0]
         return tokens + self.mlp(self.ln_2(tokens))
