@@ -22,8 +22,8 @@ from sklearn.neighbors import NearestNeighbors
 from benchmarks.dense import dense_steps
 from benchmarks.identities import draw_identities
 from clustering import jaccard, pseudo_labels
+from clustering.neighbors import find_neighbors
 from clustering.pseudo_labels import assign_pseudo_labels
-from clustering.search.neighbors import find_neighbors
 
 K1, K2, MIN_SAMPLES = 20, 6, 4
 STEPS: dict[str, tuple[ModuleType, str]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 _BLOCK_CELLS = 2**24  # row distances held at once
 
@@ -13,41 +12,24 @@ _BLOCK_CELLS = 2**24  # row distances held at once
 def cluster_precomputed(distance: sparse.csr_matrix, *, eps: float, min_samples: int) -> NDArray[np.int64]:
     """DBSCAN labels [N] over sparse distances; -1 is noise.
 
+    Clusters are numbered by their first core point, and a border point of several clusters belongs to the first.
+
     Args:
         distance: [N, N], of the pairs i < j; an absent pair is farther than eps.
         eps: radius of the ball, which is closed.
         min_samples: points in the ball around a point, itself included, that make it a core point.
     """
+    from sklearn.cluster import DBSCAN  # takes a second to import, which only rank 0 should spend
+
+    count = distance.shape[0]
+    if not count:
+        return np.empty(0, np.int64)
     near = np.flatnonzero(distance.data <= eps)
-    indptr = np.searchsorted(near, distance.indptr)
-    pairs = (np.ones(len(near), bool), distance.indices[near], indptr)
-    return cluster_pairs(sparse.csr_matrix(pairs, shape=distance.shape), min_samples=min_samples)
-
-
-def cluster_pairs(pairs: sparse.csr_matrix, *, min_samples: int) -> NDArray[np.int64]:
-    """DBSCAN labels [N] given the pairs within the radius, numbered as scikit-learn does; -1 is noise.
-
-    Clusters are numbered by their first core point, and a border point of several clusters belongs to the first.
-
-    Args:
-        pairs: [N, N], an entry for every pair i < j within the radius, whatever its value.
-        min_samples: as in `cluster_precomputed`.
-    """
-    count = pairs.shape[0]
-    row, column = np.repeat(np.arange(count, dtype=np.int32), np.diff(pairs.indptr)), pairs.indices
-    core = 1 + np.diff(pairs.indptr) + np.bincount(column, minlength=count) >= min_samples
-    joined = core[row] & core[column]
-    graph = sparse.csr_matrix((np.ones(joined.sum(), bool), (row[joined], column[joined])), shape=pairs.shape)
-    component = connected_components(graph, directed=False)[1] if count else np.empty(0, int)
-    _, first, number = np.unique(component[core], return_index=True, return_inverse=True)
-    labels = np.full(count, -1)
-    labels[core] = np.argsort(np.argsort(first))[number]
-    # Of several labels written to one border point the last one stays, so the first cluster is written last.
-    point, other = np.concatenate([row, column]), np.concatenate([column, row])
-    border = np.flatnonzero(core[other] & ~core[point])
-    border = border[np.argsort(-labels[other[border]], kind="stable")]
-    labels[point[border]] = labels[other[border]]
-    return labels
+    pairs = (np.ones(len(near), bool), distance.indices[near], np.searchsorted(near, distance.indptr))
+    upper = sparse.csr_matrix(pairs, shape=distance.shape)
+    # Truth values count as a distance of 1, so that scikit-learn neither sorts nor filters them.
+    graph = upper + upper.T + sparse.eye(count, dtype=bool, format="csr")
+    return DBSCAN(eps=1, min_samples=min_samples, metric="precomputed").fit_predict(graph)
 
 
 def cluster_rows(
@@ -80,4 +62,4 @@ def cluster_rows(
         squared = squared - 2 * keep**2 * (similarity[part] @ similarity).toarray()
         squared += weight * shift * (weight * count * shift - 2 * keep * (sums[part, None] - sums[None]))
         near.append(sparse.csr_matrix(np.triu(squared <= eps**2, k=start + 1)))
-    return cluster_pairs(sparse.vstack(near, format="csr"), min_samples=min_samples)
+    return cluster_precomputed(sparse.vstack(near, format="csr"), eps=1, min_samples=min_samples)  # true counts as 1

@@ -124,14 +124,10 @@ def silhouette_eps(
 
 def _similarity_rows(pairs: sparse.csr_matrix, chosen: NDArray[np.int64]) -> sparse.csr_matrix:
     """Similarities `1 - J` [S, N] of the chosen points to all others."""
-    place = np.full(pairs.shape[0], -1)
-    place[chosen] = np.arange(len(chosen))
-    entry = np.flatnonzero(place[pairs.indices] >= 0)
-    row = np.searchsorted(pairs.indptr, entry, side="right") - 1
-    shape = (len(chosen), pairs.shape[0])
-    below = sparse.csr_matrix((1 - pairs.data[entry], (place[pairs.indices[entry]], row)), shape=shape)
-    above = pairs[chosen]
-    return below + sparse.csr_matrix((1 - above.data, above.indices, above.indptr), shape=shape)
+    right, left = pairs[chosen], pairs[:, chosen].T.tocsr()  # of the pairs i < j a point is in either place
+    for part in (right, left):
+        part.data = 1 - part.data
+    return left + right
 
 
 def _mean_silhouette(similarity: sparse.csr_matrix, labels: NDArray[np.int64], own: NDArray[np.int64]) -> float:

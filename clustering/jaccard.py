@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from clustering.search.neighbors import Neighbors, check_features, check_source, find_neighbors, nearest_distances
+from clustering.neighbors import Neighbors, check_features, check_source, find_neighbors, nearest_distances
 from utils.errors import UserError
 from utils.jit import cached_njit
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from clustering.dbscan import cluster_precomputed, cluster_rows
 from clustering.eps import automatic_eps, silhouette_eps
 from clustering.jaccard import add_source, neighbors_needed, source_offsets, upper_jaccard
+from clustering.neighbors import check_features, check_source, find_neighbors
 from clustering.options import ClusterOptions
 from clustering.quality import silhouette
-from clustering.search.neighbors import check_features, check_source, find_neighbors
 from utils import distributed
 from utils.options import build
 

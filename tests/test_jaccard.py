@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.spatial.distance import cdist
 
 from clustering.jaccard import jaccard_distance, source_offsets
-from clustering.search.neighbors import find_neighbors
+from clustering.neighbors import find_neighbors
 from tests.fixtures import arrays
 from utils.errors import UserError
 
