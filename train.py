@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.load import add_config_arguments, load_config, run_identity, save_config, upgrade_identity
+from configs.load import add_config_arguments, config_text, load_config, run_identity, upgrade_identity
 from configs.schema import Config
 from utils.errors import UserError, run_script
+from utils.files import write_text
 
 if TYPE_CHECKING:
     import torch
@@ -49,15 +50,15 @@ def train(config: Config, device: torch.device) -> None:
 
     from training.rounds import RoundTrainer
     from training.run_folder import RunFolder
-    from training.setup import DataLocation, image_opener, load_training_data, model_factory
+    from training.setup import image_opener, load_training_data, model_factory
     from utils import distributed
 
     # On the CPU the same seed gives the same bits, whatever the order in which threads finish.
     torch.use_deterministic_algorithms(device.type == "cpu")
 
     # Photographs and generated captions to learn from, without person ids; and the queries that choose an epoch.
-    location = DataLocation(config.data.name, config.data.root, config.captions.dir)
-    data = load_training_data(location, config.cluster, config.eval, seed=config.train.seed)
+    captions = Path(config.captions.dir)
+    data = load_training_data(config.data, captions, config.cluster, config.eval, seed=config.train.seed)
 
     # The run folder holds everything that is written, and what an interrupted run resumes from.
     identity = run_identity(config) | {"processes": distributed.world_size()} | data.identity()
@@ -69,7 +70,7 @@ def train(config: Config, device: torch.device) -> None:
         tensorboard=config.run.tensorboard,
     )
     state = run.load_state()
-    distributed.run_on_main(lambda: save_config(config, run.path / "config.yaml"))
+    distributed.run_on_main(lambda: write_text(run.path / "config.yaml", config_text(config)))
 
     # Rounds of clustering and training, from the initial weights or from the state.
     models = model_factory(config.model, config.train, data.pairs.captions, run.path / "vocab.txt", device)

@@ -12,15 +12,17 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from configs.load import load_config
 from data.images import ImageOpener, open_image
 from data.pairs import UnlabelledPairs
 from data.transforms import ImageCache
-from training.batches import BatchOptions, pseudo_labelled_batches
+from training.batches import pseudo_labelled_batches
 from utils.errors import run_script
 
 IMAGE_SIZE = (128, 384)  # width and height, the most common in CUHK-PEDES
@@ -68,10 +70,12 @@ def images_per_second(
 ) -> float:
     """Measure one epoch after its first batch, augmentation included."""
     pairs = UnlabelledPairs(tuple(path.name for path in paths), tuple(paths), ("a person",) * len(paths))
+    options = load_config(Path("configs/base.yaml")).train
     batches = pseudo_labelled_batches(
         pairs,
         np.zeros(len(paths), np.int64),
-        BatchOptions(image=size, augment="published", batch_size=batch_size, workers=workers),
+        replace(options, batch_size=batch_size, workers=workers),
+        image=size,
         seed=0,
         opener=opener,
     )

@@ -13,7 +13,6 @@ import yaml
 
 from configs.schema import SECTIONS, TEXT_KEYS, Config
 from utils.errors import UserError
-from utils.files import write_text
 from utils.logs import log
 from utils.options import build
 
@@ -62,26 +61,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         tree = overlay(tree, layer, origin=origin)
     if tree["run"]["dir"] is None:
         tree["run"] = tree["run"] | {"dir": f"output/{path.stem}"}
-    return check_config(tree)
-
-
-def check_config(tree: Tree) -> Config:
-    """Check types and ranges.
-
-    Raises:
-        UserError: one line for the first key that is wrong.
-    """
     return Config(**{section: build(group, tree[section], prefix=f"{section}.") for section, group in SECTIONS.items()})
 
 
 def config_text(config: Config) -> str:
     """A resolved config as YAML."""
     return yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
-
-
-def save_config(config: Config, path: Path) -> None:
-    """Write a resolved config atomically."""
-    write_text(path, config_text(config))
 
 
 def run_identity(config: Config) -> dict[str, Any]:

@@ -9,19 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args, get_type_hints
 
 from captioning.options import CaptionerOptions
-from data.records import DataName
+from data.records import DataOptions
 from models.options import ModelOptions
 from retrieval.options import EvaluationOptions
 from training.options import PseudoLabelOptions, RunOptions, TrainingOptions
 from utils.options import options
-
-
-@options
-class DataOptions:
-    """Which data set, and where it is."""
-
-    name: DataName
-    root: str
 
 
 @options

@@ -13,9 +13,20 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from utils.errors import UserError
 from utils.files import read_json
+from utils.options import options
 
 Split = Literal["train", "val", "test"]
 DataName = Literal["cuhk_pedes", "icfg_pedes", "rstpreid", "custom", "demo"]
+
+
+@options
+class DataOptions:
+    """Which data set, and where it is."""
+
+    name: DataName
+    root: str
+
+
 AsList = BeforeValidator(lambda value: [value] if isinstance(value, str) or value is None else value)
 Sentences = Annotated[tuple[str, ...], AsList]
 """A list of sentences, or a single one, in a JSON file."""

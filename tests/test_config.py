@@ -13,12 +13,12 @@ import yaml
 from configs.load import (
     FOLDER,
     add_config_arguments,
+    config_text,
     flatten,
     load_config,
     parse_override,
     read_yaml,
     run_identity,
-    save_config,
 )
 from configs.schema import SECTIONS
 from utils.errors import UserError
@@ -198,7 +198,7 @@ def test_a_path_is_taken_as_it_stands(text: str) -> None:
 def test_a_saved_config_loads_as_it_was(tmp_path: Path) -> None:
     """The run folder's config.yaml gives the same config again, whatever the preset's values are."""
     config = load_config(DEMO, ["train.lr=1e-5", "data.root='a: b #c'", "model.image_size=[64, 32]"])
-    save_config(config, tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_text(config_text(config))
     assert load_config(tmp_path / "config.yaml") == config
     assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == config.to_dict()
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,36 +14,24 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
 from data.images import ImageOpener
 from data.pairs import PairDataset, Paraphrase, UnlabelledPairs
 from data.transforms import train_transform
+from training.options import TrainingOptions
 from utils import distributed
 from utils.errors import UserError
 
 
 class RemainingBatches(Sampler[list[int]]):
-    """The batches of another sampler from number `first` on; those before it are drawn but not loaded."""
+    """This rank's part of each batch of another sampler, from number `first` on; those before are drawn, not loaded."""
 
     def __init__(self, batches: Sampler[list[int]], first: int) -> None:
         self._batches, self._first = batches, first
 
     def __iter__(self) -> Iterator[list[int]]:
-        return islice(iter(self._batches), self._first, None)
+        for batch in islice(self._batches, self._first, None):
+            part = len(batch) // distributed.world_size()  # a batch smaller than the others may leave a remainder
+            yield batch[part * distributed.rank() : part * (distributed.rank() + 1)]
 
     def __len__(self) -> int:
         return len(self._batches) - self._first  # type: ignore[arg-type]
-
-
-class ShardedBatches(Sampler[list[int]]):
-    """This rank's part of each batch of another sampler."""
-
-    def __init__(self, batches: Sampler[list[int]]) -> None:
-        self._batches = batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self._batches:
-            each = len(batch) // distributed.world_size()  # a batch smaller than the others may leave a remainder
-            yield batch[each * distributed.rank() : each * (distributed.rank() + 1)]
-
-    def __len__(self) -> int:
-        return len(self._batches)  # type: ignore[arg-type]
 
 
 class IdentityBatches(Sampler[list[int]]):
@@ -83,30 +69,12 @@ class IdentityBatches(Sampler[list[int]]):
         return torch.cat(shuffled)[: self._per_identity]
 
 
-@dataclass(frozen=True)
-class BatchOptions:
-    """How training batches are made.
-
-    Attributes:
-        image: height and width in pixels.
-        augment: random augmentation of the photographs.
-        batch_size: pairs in a batch, over all processes.
-        images_per_identity: K of P x K batches; None for random batches.
-        workers: processes that load images.
-    """
-
-    image: tuple[int, int]
-    augment: Literal["published", "light"]
-    batch_size: int
-    images_per_identity: int | None = None
-    workers: int = 0
-
-
 def pseudo_labelled_batches(
     pairs: UnlabelledPairs,
     labels: NDArray[np.int64],
-    options: BatchOptions,
+    options: TrainingOptions,
     *,
+    image: tuple[int, int],
     seed: int,
     opener: ImageOpener,
     paraphrase: Paraphrase | None = None,
@@ -119,6 +87,7 @@ def pseudo_labelled_batches(
 
     Args:
         labels: [N], -1 for noise.
+        image: height and width in pixels.
         first: number of the first batch; those before it are skipped without loading them.
 
     Raises:
@@ -127,7 +96,7 @@ def pseudo_labelled_batches(
     chosen = np.flatnonzero(labels >= 0)
     if len(chosen) < 2 * distributed.world_size():
         raise UserError(f"{len(chosen)} pairs are left to train on, too few for {distributed.world_size()} processes")
-    transform = train_transform(options.image, augment=options.augment)
+    transform = train_transform(image, augment=options.augment)
     images = PairDataset(pairs, transform, indices=chosen.tolist(), paraphrase=paraphrase, seed=seed, opener=opener)
     order = torch.Generator().manual_seed(seed)
     size = options.batch_size
@@ -138,7 +107,7 @@ def pseudo_labelled_batches(
         batches = BatchSampler(RandomSampler(images, generator=order), size, drop_last=len(chosen) > size)
     return DataLoader(
         images,
-        batch_sampler=ShardedBatches(RemainingBatches(batches, first)),
+        batch_sampler=RemainingBatches(batches, first),
         generator=order,
         num_workers=options.workers,
         pin_memory=torch.cuda.is_available(),

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from clustering.pseudo_labels import PseudoLabels
 from data.images import ImageOpener
-from models.tsn import TSN
 from retrieval.options import EvaluationOptions
 from retrieval.scoring import validate
-from training.batches import BatchOptions, pseudo_labelled_batches
+from training.batches import pseudo_labelled_batches
 from training.checkpoints import NO_METRIC, RoundCheckpoints
 from training.epoch import Epoch, Learner, train_epoch
 from training.options import PseudoLabelOptions, TrainingOptions
@@ -182,14 +181,9 @@ class RoundTrainer:
         batches = pseudo_labelled_batches(
             self.data.pairs,
             this.labels.labels,
-            BatchOptions(
-                image=learner.model.sizes.image,
-                augment=train.augment,
-                batch_size=train.batch_size,
-                # The classes of the pre-training are captions, which have to be contrasted with others.
-                images_per_identity=None if this.number == PRETRAINING else train.images_per_identity,
-                workers=train.workers,
-            ),
+            # The classes of the pre-training are captions, which have to be contrasted with others.
+            replace(train, images_per_identity=None) if this.number == PRETRAINING else train,
+            image=learner.model.sizes.image,
             opener=self.opener,
             paraphrase=self.models.paraphrase,
             seed=seed,
@@ -221,16 +215,11 @@ class RoundTrainer:
         speed = min(len(batches) * train.batch_size, len(self.data.pairs)) / seconds
         self.run.log("epoch", **position, lr=epoch.learning_rates[-1], seconds=seconds, images_per_s=speed, **losses)
         message = f"{epoch.name}: loss {losses['loss']:.3f}, {speed:.0f} images/s"
-        metrics = self._validate(learner.model)
-        if metrics:
+        metrics: dict[str, float] = {}
+        if validation := self.data.validation:
+            metrics = validate(learner.model, self.models.tokenizer, validation, self.evaluation, opener=self.opener)
             self.run.log("validation", **position, split=self.evaluation.select, **metrics)
             message += f", {self.evaluation.select} R1 {metrics['R1']:.1f}, mAP {metrics['mAP']:.1f}"
         log.info(message)
         checkpoints.after_epoch(metrics)
         return True
-
-    def _validate(self, model: TSN) -> dict[str, float]:
-        """Metrics on the validation set, empty if there is none."""
-        if self.data.validation is None:
-            return {}
-        return validate(model, self.models.tokenizer, self.data.validation, self.evaluation, opener=self.opener)

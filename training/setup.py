@@ -16,7 +16,7 @@ from data.captions import query_file, read_test_texts, train_file
 from data.images import ImageOpener
 from data.pairs import Paraphrase, UnlabelledPairs, load_training_pairs
 from data.readers import READERS, of_split
-from data.records import DataName, ImageRecord, hold_out, person_ids
+from data.records import DataOptions, ImageRecord, hold_out, person_ids
 from data.transforms import cached_opener
 from models.options import PRESETS, ModelOptions
 from models.tokenizer import build_tokenizer
@@ -57,67 +57,60 @@ class TrainingData:
         }
 
 
-@dataclass(frozen=True)
-class DataLocation:
-    """A data set by name, its folder, and the folder of its caption files."""
-
-    name: DataName
-    root: str
-    captions: str
-
-    @property
-    def train_captions(self) -> Path:
-        """The caption file of the training images."""
-        return train_file(Path(self.captions), self.name)
-
-
 def load_training_data(
-    location: DataLocation, cluster: PseudoLabelOptions, evaluation: EvaluationOptions, *, seed: int
+    data: DataOptions, captions: Path, cluster: PseudoLabelOptions, evaluation: EvaluationOptions, *, seed: int
 ) -> TrainingData:
     """Read the training pairs, the source pairs and the validation set.
+
+    Args:
+        captions: folder of the caption files.
+        seed: draws who is held out.
 
     Raises:
         UserError: a file is missing or broken, or nothing is left to train on.
     """
-    records = READERS[location.name](Path(location.root))
-    train_records = of_split(records, "train", source=location.root)
+    records = READERS[data.name](Path(data.root))
+    train_records = of_split(records, "train", source=data.root)
     held_out: list[ImageRecord] = []
     if evaluation.select == "held_out":
         train_records, held_out = hold_out(train_records, evaluation.held_out, seed)
-    pairs = load_training_pairs(train_records, location.train_captions)
-    validation = _validation_set(location, evaluation, records, held_out)
-    source = _source_pairs(location, cluster)
+    pairs = load_training_pairs(train_records, train_file(captions, data.name))
+    validation = _validation_set(data, captions, evaluation, records, held_out)
+    source = _source_pairs(captions, cluster)
     return TrainingData(pairs, source, validation, person_ids(pairs.names, train_records))
 
 
-def _source_pairs(location: DataLocation, cluster: PseudoLabelOptions) -> UnlabelledPairs | None:
+def _source_pairs(captions: Path, cluster: PseudoLabelOptions) -> UnlabelledPairs | None:
     if not cluster.source_weight:
         return None
     if cluster.source_name is None or cluster.source_root is None:
         raise UserError("cluster.source_weight needs cluster.source_name and cluster.source_root")
-    source = DataLocation(cluster.source_name, cluster.source_root, location.captions)
     try:
-        records = of_split(READERS[source.name](Path(source.root)), "train", source=source.root)
+        records = of_split(READERS[cluster.source_name](Path(cluster.source_root)), "train", source=cluster.source_root)
     except UserError as error:
         raise UserError(str(error).replace("data.root", "cluster.source_root")) from None
-    return load_training_pairs(records, source.train_captions)
+    return load_training_pairs(records, train_file(captions, cluster.source_name))
 
 
 def _validation_set(
-    location: DataLocation, evaluation: EvaluationOptions, records: list[ImageRecord], held_out: list[ImageRecord]
+    data: DataOptions,
+    captions: Path,
+    evaluation: EvaluationOptions,
+    records: list[ImageRecord],
+    held_out: list[ImageRecord],
 ) -> RetrievalSet | None:
     split = evaluation.select
     if split == "last":
         return None
     chosen = held_out or [record for record in records if record.split == split]
     if not chosen:
-        raise UserError(f"{location.root} has no {split} split to choose the best epoch on: set eval.select=last")
+        raise UserError(f"{data.root} has no {split} split to choose the best epoch on: set eval.select=last")
     if not evaluation.select_weight:
-        return build_retrieval_set(chosen, source=f"{location.root} ({split})")
-    file = query_file(Path(location.captions), location.name, "val" if split == "val" else "test")
+        return build_retrieval_set(chosen, source=f"{data.root} ({split})")
+    file = query_file(captions, data.name, "val" if split == "val" else "test")
     if split == "held_out" or not file.is_file():
         raise UserError(f"eval.select_weight needs eval.select=test or val, and rewrites in {file} (gen_test_data.py)")
-    return build_retrieval_set(chosen, read_test_texts(file), source=f"{location.root} ({split})")
+    return build_retrieval_set(chosen, read_test_texts(file), source=f"{data.root} ({split})")
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,9 @@ def is_main_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _of_main_rank(record: logging.LogRecord) -> bool:
-    return is_main_rank()
-
-
 log = logging.getLogger("tsn")
 log.setLevel(logging.INFO)
 log.propagate = False
 _console = _Console()
-_console.addFilter(_of_main_rank)
+_console.addFilter(lambda record: is_main_rank())
 log.addHandler(_console)
