@@ -67,7 +67,7 @@ def compare(arguments: argparse.Namespace, size: int, folder: Path) -> None:
 
 
 def measure(arguments: argparse.Namespace, method: str, size: int, labels: Path | None = None) -> tuple[Steps, Any]:
-    """Run one measurement in its own process; return its steps, and the labels if a file for them is arguments."""
+    """Run one measurement in its own process; return its steps, and the labels if a file for them is given."""
     command = [sys.executable, "-m", "benchmarks.measure", method, "--count", str(size)]
     command += ["--dimensions", str(arguments.dimensions), "--decay", str(arguments.decay)]
     for name in ("features", "eps"):
