@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if begin_restart(file, options):
             texts = {}
 
-        # Existing texts stay, whoever wrote them: only missing ones, and those of replaced images, are generated.
+        # Existing texts are kept, whatever their origin; only missing ones and those of replaced images are generated.
         captions = {name: own.caption for name, own in texts.items() if own.caption}
         rewrites = existing_rewrites(records, texts)
         missing = {query for (_, query), text in rewrites.items() if not text}
@@ -74,7 +74,7 @@ def splits_to_generate(config: Config, records: list[ImageRecord]) -> list[Liter
     present = {record.split for record in records}
     if "val" in config.eval.rewritten_splits and "val" not in present:
         keys = ", ".join(f"eval.{name}" for name in config.eval.tuned_on_val or ["select_weight"])
-        raise UserError(f"{keys}: {config.data.root} has no validation split to rewrite the queries of: set a number")
+        raise UserError(f"{keys}: {config.data.root} has no validation split: set a number (eval.select_weight: 0)")
     if "test" not in present:
         if config.data.name != "custom":
             raise UserError(f"{config.data.root} has no image in its test split")

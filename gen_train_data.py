@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if begin_restart(file, options):
         captions = {}
 
-    # Existing captions stay, whoever wrote them: only missing ones, and those of replaced images, are generated.
+    # Existing captions are kept, whatever their origin; only missing ones and those of replaced images are generated.
     job = captioning_job(captioner, config.captioner, records, {name: text for name, text in captions.items() if text})
     return run_jobs(
         [job],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import utils.interrupts  # noqa: F401 - before what takes long to load
+import utils.interrupts  # noqa: F401 - first, so that Ctrl-C while libraries load ends in one line
 
 # isort: split
 import argparse
@@ -21,7 +21,7 @@ from retrieval.retrieval_set import read_retrieval_set, read_validation_set, wit
 from utils.errors import run_script
 from utils.logs import log
 
-# What loads torch, which takes seconds, is imported in the functions: --help does without.
+# Modules that load torch, which takes seconds, are imported inside the functions, so that --help does not load it.
 
 
 def main(argv: Sequence[str] | None = None) -> int:

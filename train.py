@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import utils.interrupts  # noqa: F401 - first, so that Ctrl-C while libraries load is handled
+import utils.interrupts  # noqa: F401 - first, so that Ctrl-C while libraries load ends in one line
 
 # isort: split
 import argparse
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if per_identity and batch % per_identity:
         raise UserError(f"train.batch_size={batch} is no multiple of train.images_per_identity={per_identity}")
 
-    # Imported here, because torch takes seconds to load: neither --help nor a wrong config should wait for it.
+    # Imported here, because torch takes seconds to load: --help and errors in the config should not wait for it.
     from utils import distributed
     from utils.device import explain_out_of_memory, pick_device
     from utils.interrupts import exit_cleanly_on_sigterm
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train(config: Config, device: torch.device) -> None:
-    """Train a whole run, or what is left of it."""
+    """Train all rounds of a run, or the remaining ones of an interrupted run."""
     import torch
 
     from training.rounds import RoundTrainer
@@ -53,10 +53,10 @@ def train(config: Config, device: torch.device) -> None:
     from training.setup import image_opener, load_training_data, model_factory
     from utils import distributed
 
-    # On the CPU the same seed gives the same bits, whatever the order in which threads finish.
+    # On the CPU, the same seed then gives bit-identical weights, in whatever order threads finish.
     torch.use_deterministic_algorithms(device.type == "cpu")
 
-    # Photographs and generated captions to learn from, without person ids; and the queries that choose an epoch.
+    # The training pairs, and the queries and gallery on which the best epoch is selected.
     captions = Path(config.captions.dir)
     data = load_training_data(config.data, captions, config.cluster, config.eval, seed=config.train.seed)
 
@@ -72,7 +72,7 @@ def train(config: Config, device: torch.device) -> None:
     state = run.load_state()
     distributed.run_on_main(lambda: write_text(run.path / "config.yaml", config_text(config)))
 
-    # Rounds of clustering and training, from the initial weights or from the state.
+    # Rounds of clustering and training, from the initial weights or from the saved state.
     models = model_factory(config.model, config.train, data.pairs.captions, run.path / "vocab.txt", device)
     opener = image_opener(data, config.model, config.train, run.path)
     trainer = RoundTrainer(

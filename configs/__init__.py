@@ -1,1 +1,1 @@
-"""Every setting of a run: defaults, presets, data sets, and what each key may hold."""
+"""Configs: defaults, presets, one file per data set, and the schema that validates them."""

@@ -18,8 +18,8 @@ class EvaluationTarget:
     """What to evaluate, on which data, and where to write the results.
 
     Attributes:
-        config: the resolved config, with the data of `--on` if given.
-        run_config: the config of the run, on whose validation split weight and k are tuned.
+        config: the resolved config; its data, captions and captioner are those of `--on` if given.
+        run_config: the config of the run; weight and k are tuned on the validation split of its data.
         checkpoint: the weights.
         output: the folder for the results.
     """
@@ -36,7 +36,7 @@ class EvaluationTarget:
 
     @property
     def vocabulary(self) -> str | Path:
-        """The vocabulary of the checkpoint: the file next to it, else the configured one."""
+        """The vocabulary of the checkpoint: vocab.txt next to it, or else `model.vocab`."""
         file = self.checkpoint.parent / "vocab.txt"
         if file.is_file():
             return file
@@ -86,10 +86,10 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
 
 
 def select_target(arguments: argparse.Namespace) -> EvaluationTarget:
-    """Resolve what the arguments name; a run folder implies its config and its best checkpoint.
+    """Resolve the arguments to a target; a run folder implies its config and its best checkpoint.
 
     Raises:
-        UserError: they name no target or two, or one that does not exist.
+        UserError: the arguments name no target, two targets, or one that does not exist.
     """
     run: Path | None = arguments.run
     checkpoint: Path | None = arguments.checkpoint
@@ -110,7 +110,7 @@ def select_target(arguments: argparse.Namespace) -> EvaluationTarget:
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint} is missing: train first (train.py --config {file}), or name a checkpoint")
     if checkpoint.resolve().parent == folder.resolve():
-        if checkpoint.name != "best.pth":  # the results in a run's own folder are those of its best epoch
+        if checkpoint.name != "best.pth":  # the run folder itself holds the results of the best epoch
             output = folder / checkpoint.stem
     elif (folder / "last.pth").exists():
         raise UserError(f"{folder} holds another run: set run.dir to a folder for the results of {checkpoint}")

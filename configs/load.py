@@ -1,4 +1,4 @@
-"""Load a config: YAML files and command-line overrides laid over one another, checked against the schema."""
+"""Load a config: merge YAML files and command-line overrides, and check the result against the schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utils.options import build
 
 FOLDER = Path(__file__).parent
 
-# Keys and values of version 0.1: still read in this version, with a warning that names the new one.
+# Keys and values of version 0.1: this version still accepts them, with a warning that names the new one.
 RENAMED_KEYS = {
     "train.warmup_epochs": "train.pretrain_epochs",
     "train.warmup_lr": "train.pretrain_lr",
@@ -28,7 +28,7 @@ RENAMED_KEYS = {
 }
 RENAMED_VALUES = {("cluster.eps", "clearest"): "silhouette"}
 
-# Options that change how fast a run is or what it shows, but never its weights.
+# Options that affect speed, memory, logging or file locations, but never the weights.
 _NOT_IN_IDENTITY = {
     "model.checkpointed_blocks",
     "model.offload",
@@ -43,10 +43,10 @@ Tree = dict[str, Any]
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Lay base.yaml, the preset, the file at `path` and `section.key=value` overrides over one another, and check.
+    """Merge base.yaml, the preset, the file at `path` and `section.key=value` overrides, in this order, and validate.
 
     Raises:
-        UserError: one line that names the file or key, what is wrong, and what is known or allowed.
+        UserError: one line that names the file or key, what is wrong, and what is allowed.
     """
     base = read_yaml(FOLDER / "base.yaml")
     layers = [(str(path), read_yaml(path))]
@@ -70,7 +70,7 @@ def config_text(config: Config) -> str:
 
 
 def run_identity(config: Config) -> dict[str, Any]:
-    """Every option that the trained weights depend on, {"section.key": value}: a run resumes only where all agree."""
+    """Every option that the weights depend on, {"section.key": value}; a run resumes only if all are equal."""
     selection = ("select", "select_by", "select_k", "select_weight", "held_out")
     sections = {name: values for name, values in config.to_dict().items() if name in ("model", "cluster", "train")}
     sections["eval"] = {key: value for key, value in config.to_dict()["eval"].items() if key in selection}
@@ -78,7 +78,7 @@ def run_identity(config: Config) -> dict[str, Any]:
 
 
 def upgrade_identity(identity: dict[str, Any]) -> dict[str, Any]:
-    """The `run_identity` of a run of version 0.1, by today's names."""
+    """Translate the `run_identity` of a run of version 0.1 to current names."""
     upgraded = {RENAMED_KEYS.get(name, name): value for name, value in identity.items()}
     for (name, old), new in RENAMED_VALUES.items():
         if upgraded.get(name) == old:
@@ -157,10 +157,10 @@ def parse_override(text: str, *, texts: Collection[str] = ()) -> Tree:
 
 
 def overlay(tree: Tree, above: Tree, *, origin: str, prefix: str = "") -> Tree:
-    """Lay `above` over `tree`, key by key; every key must exist in `tree`.
+    """Return `tree` with the values of `above`, merged key by key; every key must exist in `tree`.
 
     Raises:
-        UserError: an unknown key; the message names it, where it came from, and the nearest known one.
+        UserError: a key is unknown; the message names it, its origin and the most similar known key.
     """
     merged = dict(tree)
     for key, value in above.items():
@@ -187,7 +187,7 @@ def flatten(tree: Tree, prefix: str = "") -> dict[str, Any]:
 
 
 def _rename_old_keys(tree: Tree, origin: str) -> Tree:
-    """Replace keys and values of the version before by their new names, with a warning for each."""
+    """Replace keys and values of version 0.1 by their new names, with a warning for each."""
     renamed = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in tree.items()}
     for old, new in RENAMED_KEYS.items():
         section, key = old.split(".")
@@ -203,7 +203,7 @@ def _rename_old_keys(tree: Tree, origin: str) -> Tree:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    """The known key that, or a word of which, is spelled most like `name`."""
+    """A hint for an unknown key: the known key with the most similar name, or word in it, or else all known keys."""
     spelled: dict[str, str] = {}
     for key in known:
         own = key.rpartition(".")[2]
@@ -212,4 +212,4 @@ def _nearest(name: str, known: list[str]) -> str:
     spelled |= {key.rpartition(".")[2]: key for key in known}
     near = [spelled[word] for word in get_close_matches(name.rpartition(".")[2], spelled, n=1)]
     near = near or get_close_matches(name, known, n=1, cutoff=0.4)
-    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"

@@ -1,6 +1,6 @@
 """The schema of a config: each section is the option group of the stage that it configures.
 
-Defaults are in base.yaml alone, so a key that is missing there is an error.
+The classes have no default values: all defaults are in base.yaml, and a key that is missing there is an error.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Config:
     run: RunOptions
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested values, as YAML writes them."""
+        """Nested builtin values, ready to be written as YAML."""
         return asdict(self)
 
 

@@ -1,1 +1,1 @@
-"""Batches and labels in, weights out."""
+"""Training: from pairs and pseudo-labels to weights."""

@@ -20,14 +20,14 @@ from utils.errors import UserError
 
 
 class RemainingBatches(Sampler[list[int]]):
-    """This rank's part of each batch of another sampler, from number `first` on; those before are drawn, not loaded."""
+    """This rank's part of each batch of another sampler, from batch `first` on; earlier ones are not loaded."""
 
     def __init__(self, batches: Sampler[list[int]], first: int) -> None:
         self._batches, self._first = batches, first
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in islice(self._batches, self._first, None):
-            part = len(batch) // distributed.world_size()  # a batch smaller than the others may leave a remainder
+            part = len(batch) // distributed.world_size()  # the remainder of a smaller batch is dropped
             yield batch[part * distributed.rank() : part * (distributed.rank() + 1)]
 
     def __len__(self) -> int:
@@ -35,10 +35,10 @@ class RemainingBatches(Sampler[list[int]]):
 
 
 class IdentityBatches(Sampler[list[int]]):
-    """P pseudo-identities a batch, K images of each (the P x K sampler of re-identification).
+    """Batches of P pseudo-identities with K images each (the P x K sampler of re-identification).
 
-    An epoch has as many batches as there are full ones in the data. Every identity is drawn once before any is drawn
-    again; one with fewer than K images repeats some of them.
+    An epoch has N // (P x K) batches, at least one. Every identity is drawn once before any is drawn again; images of
+    an identity with fewer than K are repeated.
 
     Args:
         labels: [N] int64, pseudo-identities.
@@ -82,8 +82,8 @@ def pseudo_labelled_batches(
 ) -> DataLoader[tuple[Tensor, str, int]]:
     """Batches of (pixels [B, 3, H, W], captions, indices [B]) over the pairs that are not noise, in a seeded order.
 
-    All batches are full, unless fewer pairs than one batch are left. In a process group, each rank loads its part of
-    every batch.
+    All batches are full, unless there are fewer pairs than `batch_size`. In a process group, each rank loads its part
+    of every batch.
 
     Args:
         labels: [N], -1 for noise.
@@ -91,7 +91,7 @@ def pseudo_labelled_batches(
         first: number of the first batch; those before it are skipped without loading them.
 
     Raises:
-        UserError: there are fewer pairs than processes.
+        UserError: there are fewer than two pairs per process.
     """
     chosen = np.flatnonzero(labels >= 0)
     if len(chosen) < 2 * distributed.world_size():

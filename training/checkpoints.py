@@ -1,4 +1,4 @@
-"""Checkpoints of one round: saved after every epoch and in between, with a record of the best epoch."""
+"""Checkpoints of one round: saved after and within epochs, with a record of the best epoch."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class RoundCheckpoints:
         run: the run folder.
         learner: model, optimizer and scaler; they are restored from `resumed`.
         round_number: number of the round.
-        eps: DBSCAN's radius so far.
+        eps: the DBSCAN radius of the round; None before the first clustering.
         best: the best validation metric of the run so far.
-        metric: name of the metric that chooses the best epoch.
-        minutes: between two checkpoints within an epoch.
+        metric: name of the metric that selects the best epoch.
+        minutes: time between two checkpoints within an epoch.
         resumed: the content of `last.pth` if it belongs to this round.
 
     Attributes:
-        epoch: epochs of the round that are finished.
+        epoch: number of finished epochs of the round.
         epochs_without_improvement: epochs since the best one of the round.
-        mid_epoch: where the next epoch was interrupted, or None.
+        mid_epoch: the state in which the next epoch was interrupted, or None.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RoundCheckpoints:
             self._restore(resumed)
 
     def after_update(self, shutdown: GracefulShutdown, capture: Callable[[], MidEpochState]) -> bool:
-        """Save if it is time to or if a stop was requested; return whether to stop, the same on all ranks."""
+        """Save if a save is due or a stop was requested; return whether to stop, the same value on all ranks."""
         due = distributed.is_main_process() and self._run.seconds_since_save() >= self._seconds
         action = distributed.all_reduce_max(_STOP if shutdown.requested else _SAVE if due else 0)
         if action:
@@ -64,7 +64,7 @@ class RoundCheckpoints:
         return action == _STOP
 
     def after_epoch(self, metrics: Mapping[str, float]) -> None:
-        """Save an epoch, also as the best if it is; without metrics every epoch counts as better than the last."""
+        """Save a finished epoch, also as the best if it is; without metrics, each epoch counts as the best so far."""
         value = metrics.get(self._metric, self.best + 1)
         is_best, is_best_of_round = value > self.best, value > self._best_of_round
         self.best, self._best_of_round = max(self.best, value), max(self._best_of_round, value)

@@ -28,17 +28,17 @@ from utils.progress import Progress
 Batch = tuple[Tensor, list[str], Tensor]
 OnLog = Callable[..., object]
 
-TEXT_MULTIPLE = 8  # texts are padded to a multiple of this length: few shapes to compile, and whole tiles on a GPU
+TEXT_MULTIPLE = 8  # text lengths are rounded up to a multiple of this: fewer shapes to compile, and full tiles on a GPU
 
 
 @dataclass(frozen=True)
 class MidEpochState:
-    """Everything that it takes to resume an epoch after an update, to the bit.
+    """Everything that is needed to resume an epoch after an update with bit-identical results.
 
     Attributes:
         step: steps taken so far.
-        loss_sums: [ranks] of each loss, summed over those steps.
-        rng_states: [ranks, bytes] of the CPU generator, and of the GPU generator if there is one.
+        loss_sums: {name: [ranks]}, each loss summed over those steps.
+        rng_states: [ranks, bytes], states of the CPU generator, and of the GPU generator if there is one.
     """
 
     step: int
@@ -67,14 +67,14 @@ class MidEpochState:
 
 @dataclass
 class Learner:
-    """A model with what updates it.
+    """A model with its tokenizer, optimizer and update settings.
 
     Attributes:
-        scaler: from `build_scaler`; it does nothing but in fp16.
+        scaler: from `build_scaler`; it has no effect except in fp16.
         accumulate: batches per update, which uses the mean of their gradients (the last update of an epoch may have
             fewer). It smooths gradients but does not replace a larger batch: ITC contrasts a pair with the pairs of its
             own batch only, and ITM takes its negatives from there.
-        clip_norm: bound of the gradient norm, or None.
+        clip_norm: maximum norm of the gradient, or None.
         log_every: steps between two logged losses; only then does the host wait for the device.
     """
 
@@ -104,7 +104,7 @@ class Learner:
     def to_device(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Tokenize a batch and return its pixels, token ids, attention mask and labels on the device."""
         pixels, captions, indices = batch
-        # If the fusion attends to padding, it has to be the published amount, whatever the batch contains.
+        # If the fusion attends to padding, texts are padded to the published length, whatever the batch contains.
         pad_to = MAX_TOKENS if self.model.fuse_padding else None
         ids, mask = tokenize(self.tokenizer, list(captions), pad_to=pad_to, multiple_of=TEXT_MULTIPLE)
         longest = distributed.all_reduce_max(ids.shape[1])
@@ -118,11 +118,11 @@ class Epoch:
     """What one epoch trains on.
 
     Attributes:
-        batches: (pixels [B, 3, H, W], captions, indices [B]); of a resumed epoch, those that remain.
+        batches: (pixels [B, 3, H, W], captions, indices [B]); the remaining ones if the epoch is resumed.
         labels: [N] int64 on the CPU, the pseudo-label of every pair, looked up by a batch's indices.
         learning_rates: one per batch of the whole epoch; an update uses that of its last batch.
         matching: whether the ITM loss is trained.
-        image_names: [N], for messages.
+        image_names: [N], for error messages.
         name: for the progress bar.
     """
 
@@ -147,10 +147,10 @@ def train_epoch(
     In a process group, each rank trains on its part of every batch, and gradients are averaged over ranks.
 
     Args:
-        resume: where the epoch was interrupted.
+        resume: the state in which the epoch was interrupted.
         on_log: called every `log_every` steps with `step` and the losses.
-        after_update: called after each update with a function that captures the state; True stops the epoch, and has to
-            be returned on all ranks alike.
+        after_update: called after each update with a function that captures the state; if it returns True, which it
+            must do on all ranks or none, the epoch stops.
 
     Returns:
         The mean of each loss, and of their sum as `loss`; None if `after_update` stopped the epoch.

@@ -13,7 +13,7 @@ from utils.options import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFl
 
 @options
 class PseudoLabelOptions(ClusterOptions):
-    """How a round's pseudo-labels are made; `configs/base.yaml` explains each key."""
+    """How the pseudo-labels of a round are computed; `configs/base.yaml` explains each key."""
 
     freeze_eps: bool
     degenerate: Literal["stop", "adjust"]
@@ -53,7 +53,7 @@ class TrainingOptions:
 
 @options
 class RunOptions:
-    """Where a run writes and computes."""
+    """Run folder, device and processes; `configs/base.yaml` explains each key."""
 
     dir: str
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]

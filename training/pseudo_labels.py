@@ -26,8 +26,8 @@ from utils.errors import UserError
 from utils.logs import log
 from utils.progress import Progress
 
-_EPS_FACTOR = 1.1  # by which eps is widened or narrowed
-_MAX_RETRIES = 24  # reach from 0.1 to 0.98
+_EPS_FACTOR = 1.1  # by which eps is multiplied or divided
+_MAX_RETRIES = 24  # enough to raise eps from 0.1 to 0.98
 
 ComputeFeatures = Callable[[], tuple[NDArray[Any], NDArray[Any] | None]]
 
@@ -43,9 +43,9 @@ def fused_features(
     opener: ImageOpener = open_image,
     desc: str = "features",
 ) -> NDArray[np.float16]:
-    """Fuse each photograph with its caption into [N, 256] float16, in the order of `pairs` (half as published).
+    """Fuse each image with its caption: [N, 256] in the order of `pairs`, in float16 (as published).
 
-    In a process group, each rank computes its shard, and all ranks return the whole.
+    In a process group, each rank computes its shard, and all ranks return all features.
 
     Raises:
         UserError: a feature is not finite.
@@ -57,7 +57,7 @@ def fused_features(
     features = [np.empty((0, model.sizes.embed), np.float16)]
     with Progress(len(local), desc=desc, unit="image") as bar:
         for pixels, captions, _ in DataLoader(images, batch_size=batch_size, num_workers=workers):
-            # If the fusion attends to padding, it has to be the published amount, whatever the batch contains.
+            # If the fusion attends to padding, texts are padded to the published length, whatever the batch contains.
             ids, mask = tokenize(tokenizer, list(captions), pad_to=MAX_TOKENS if model.fuse_padding else None)
             ids, mask = ids.to(device), mask.to(device)
             image_tokens, _ = model.encode_image(pixels.to(device))
@@ -84,13 +84,13 @@ def load_or_compute_labels(
 
     Args:
         compute_features: returns the features of the training pairs, and those of the source pairs or None.
-        options: `degenerate` says what to do if all images are noise or all are one cluster: "stop", or "adjust" eps by
-            tenths until there are two clusters.
+        options: `degenerate` says what to do if all images are noise or all are one cluster: "stop", or "adjust" eps in
+            steps of 10 % until there are at least two clusters.
         names: of the training images.
         device: where neighbors are searched.
 
     Raises:
-        UserError: there are fewer than two clusters, so that the labels teach nothing.
+        UserError: there are fewer than two clusters, so that nothing can be learned from the labels.
     """
     if stored := run.load_labels(round_number):
         return PseudoLabels(*stored)
@@ -116,7 +116,7 @@ def _describe_degenerate(found: PseudoLabels) -> str:
 
 
 def log_label_quality(run: RunFolder, round_number: int, found: PseudoLabels, person_ids: NDArray[Any] | None) -> None:
-    """Log and print the quality of a round's labels; person ids are used for nothing else."""
+    """Log and print the quality of a round's labels, the only use of the person ids."""
     previous = run.load_labels(round_number - 1)
     quality = label_quality(
         found.labels, person_ids, previous=previous[0] if previous else None, silhouette=found.silhouette

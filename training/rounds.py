@@ -1,4 +1,4 @@
-"""The rounds of MFC: fused features -> pseudo-labels -> epochs with the ITC, ITM and ID losses -> validation."""
+"""Training rounds: fused features -> pseudo-labels -> epochs with the ITC, ITM and ID losses -> validation."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Round:
     """One round.
 
     Attributes:
-        number: of the round, from 0; `PRETRAINING` for the one before the first clustering.
-        labels: what it trains on.
-        epochs: how long.
+        number: index of the round, from 0; `PRETRAINING` for the one before the first clustering.
+        labels: the pseudo-labels that it trains on.
+        epochs: number of epochs.
         lr: initial learning rate.
     """
 
@@ -48,8 +48,8 @@ class Round:
 
     @property
     def name(self) -> str:
-        """For messages."""
-        return "pre-training" if self.number == PRETRAINING else f"round {self.number}"
+        """Name of the round in messages."""
+        return "pretraining" if self.number == PRETRAINING else f"round {self.number}"
 
 
 class RoundTrainer:
@@ -57,9 +57,9 @@ class RoundTrainer:
 
     Args:
         run: the run folder.
-        data: what the run learns from.
+        data: the training and validation data.
         models: builds the initial model.
-        opener: opens photographs.
+        opener: opens images.
         cluster, train, evaluation: the options of the config's sections.
         device: where to compute.
     """
@@ -82,14 +82,14 @@ class RoundTrainer:
         self._eps: float | None = None
 
     def train_rounds(self, state: Mapping[str, Any] | None) -> None:
-        """Train the rounds that are left.
+        """Train the remaining rounds.
 
         Args:
             state: the content of `last.pth`, to resume from.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C, with everything saved; after SIGTERM it returns.
-            UserError: a loss is not finite, or the pseudo-labels have nothing to learn from.
+            UserError: a loss is not finite, or nothing can be learned from the pseudo-labels.
         """
         first = PRETRAINING if self.train.pretrain_epochs else 0
         if state:
@@ -101,7 +101,7 @@ class RoundTrainer:
         log.info(f"trained: {self.run.path / 'best.pth'}")
 
     def _prepare_round(self, number: int, resumes: bool) -> Round:
-        """Find the pseudo-labels of a round."""
+        """Load or compute the pseudo-labels of a round."""
         train = self.train
         if number == PRETRAINING:
             # Before there are features to cluster, images with equal captions count as the same person.
@@ -122,7 +122,7 @@ class RoundTrainer:
         return Round(number, labels, train.epochs, train.lr)
 
     def _features(self, number: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Fused features of the training pairs and of the source pairs, by the best model so far."""
+        """Fused features of the training pairs and of the source pairs, by the best model of the previous round."""
         model = self.run.load_round(self.models.build()).to(self.device)
         fuse = partial(
             fused_features,
@@ -136,7 +136,7 @@ class RoundTrainer:
         return features, fuse(self.data.source, desc="source features") if self.data.source else None
 
     def _train_round(self, this: Round, resumed: Mapping[str, Any] | None) -> bool:
-        """Train the epochs of a round that are left; return False if it was stopped before its end."""
+        """Train the remaining epochs of a round; return False if it was stopped before its end."""
         train = self.train
         learner = self._learner(this)
         checkpoints = RoundCheckpoints(
@@ -158,7 +158,7 @@ class RoundTrainer:
         return True
 
     def _learner(self, this: Round) -> Learner:
-        """The model that a round starts from, the initial one or the best of the round before, with its optimizer."""
+        """The model that a round starts from, the initial one or the best of the previous round, with its optimizer."""
         train = self.train
         model = self.models.build()
         model = (model if train.reinit_each_round else self.run.load_round(model)).to(self.device)
@@ -181,7 +181,7 @@ class RoundTrainer:
         batches = pseudo_labelled_batches(
             self.data.pairs,
             this.labels.labels,
-            # The classes of the pre-training are captions, which have to be contrasted with others.
+            # In pretraining, equal captions are one class; random batches contrast more of them.
             replace(train, images_per_identity=None) if this.number == PRETRAINING else train,
             image=learner.model.sizes.image,
             opener=self.opener,
@@ -194,13 +194,13 @@ class RoundTrainer:
             batches,
             torch.from_numpy(this.labels.labels),
             learning_rates(this.lr, epoch=number, epochs=this.epochs, steps=steps, warmup_steps=train.warmup_steps),
-            # Until image and text are aligned, the hardest negatives teach a random matching head nothing.
+            # While image and text are not aligned, a random matching head learns nothing from the hardest negatives.
             matching=this.number != PRETRAINING,
             image_names=self.data.pairs.names,
             name=f"{this.name}, epoch {number}",
         )
         torch.manual_seed(seed + distributed.rank())
-        with GracefulShutdown("stopping after this step, and saving") as shutdown:
+        with GracefulShutdown("stopping after this update and saving") as shutdown:
             losses = train_epoch(
                 learner,
                 epoch,

@@ -1,4 +1,4 @@
-"""The folder of one run: config, log, checkpoints and pseudo-labels, locked, and guarded against mixing runs."""
+"""The folder of one run: config, log, checkpoints and pseudo-labels, locked and protected against mixing runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from utils import distributed
 from utils.errors import UserError
 from utils.files import atomic_write, read_json, read_jsonl, write_json
 
-FEATURE_SAMPLE = 2000  # images whose features are kept, for the report's picture of the clusters
+FEATURE_SAMPLE = 2000  # images whose features are kept, for the plot of the clusters in the report
 
 _ONLY_IN_LAST = ("memory", "copies", "log_bytes")
 _DERIVED = ("best.pth", "round.pth", "vocab.txt")
@@ -73,12 +73,12 @@ class RunFolder:
             raise UserError(f"another process is training in {self.path}: wait for it, or set run.dir") from None
         stamp, last, best = (self.path / name for name in ("run.json", "last.pth", "best.pth"))
         if not last.exists():
-            if best.exists():  # our runs write last.pth first
+            if best.exists():  # a run writes last.pth before best.pth
                 raise UserError(
                     f"{best} exists without a last.pth to resume from, and training would replace it: move it away, or "
                     "use another folder with --set run.dir=output/NAME"
                 )
-            write_json(stamp, identity)  # a run without a checkpoint has nothing to lose
+            write_json(stamp, identity)  # without a checkpoint there is nothing to resume or lose
             return
         if not stamp.exists():
             raise UserError(f"{self.path} holds a checkpoint of an unknown run: set run.dir to another folder")
@@ -112,7 +112,7 @@ class RunFolder:
 
         Args:
             checkpoint: weights and their description.
-            memory: what resuming needs besides, kept in `last.pth` alone.
+            memory: what else resuming needs, saved only in `last.pth`.
             best: it is the best epoch of the run.
             best_of_round: it is the best epoch of its round.
         """
@@ -145,7 +145,7 @@ class RunFolder:
         return {key: value for key, value in state.items() if key not in ("copies", "log_bytes")}
 
     def load_round(self, model: TSN) -> TSN:
-        """Load the best weights of the round before into `model`, except the classifier; before any, leave it as is."""
+        """Load the best weights of the previous round, if there was one, into `model`, except the classifier."""
         if (self.path / "round.pth").exists():
             weights = read_checkpoint(self.path / "round.pth")["model"]
             kept = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
@@ -162,7 +162,7 @@ class RunFolder:
         names: Sequence[str],
         features: NDArray[Any],
     ) -> None:
-        """Write a round's pseudo-labels with the names of their images, and the features of a sample of them."""
+        """Write a round's pseudo-labels with their image names, and the features of a sample of the images."""
         if not distributed.is_main_process():
             return
         sample = np.sort(np.random.default_rng(0).permutation(len(labels))[:FEATURE_SAMPLE])
@@ -195,7 +195,7 @@ class RunFolder:
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
     def _restore_files(self) -> bool:
-        """Bring log, copies and derived files to the state of `last.pth`; return whether there is one."""
+        """Restore log and copies to the state of `last.pth`, or delete stale files; return whether it exists."""
         log, last = self.path / "log.jsonl", self.path / "last.pth"
         if not last.exists():
             log.unlink(missing_ok=True)
@@ -211,7 +211,7 @@ class RunFolder:
 
 
 class _TensorBoard:
-    """Writes the numbers of `log.jsonl` as TensorBoard events in `tensorboard/`, again from the start on a resume."""
+    """Writes the numbers of `log.jsonl` as TensorBoard events in `tensorboard/`; a resumed run rewrites them all."""
 
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
@@ -223,7 +223,7 @@ class _TensorBoard:
             self.draw(**line)
 
     def draw(self, event: str, **values: Any) -> None:
-        """Write the numbers of one log line, over the number of lines of its kind."""
+        """Write the numbers of one log line; the x-axis counts the log lines of the same event."""
         for name, value in values.items():
             if isinstance(value, int | float) and name not in ("round", "epoch", "step"):
                 self._writer.add_scalar(f"{event}/{name}", value, self._count[event])
@@ -233,5 +233,5 @@ class _TensorBoard:
 
 
 def fingerprint(parts: Sequence[str]) -> str:
-    """A short hash of a list of texts."""
+    """A short hash of a list of strings."""
     return hashlib.sha256(json.dumps(list(parts), ensure_ascii=False).encode()).hexdigest()[:16]

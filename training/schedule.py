@@ -1,5 +1,5 @@
-"""Optimizer, learning rates and seeds. Rates and seeds are functions of the position in a run, so that resuming needs
-no memory of them."""
+"""Optimizer, learning rates and seeds. Rates and seeds are functions of the position in a run, so they need
+not be saved to resume it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from utils.device import Precision
 def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float, beta2: float = 0.999) -> AdamW:
     """AdamW over all trainable parameters, in one group with weight decay (as published).
 
-    The fused implementation is used on CPU and CUDA; build the optimizer once the model is on its device.
+    The fused implementation is used on CPU and CUDA; build the optimizer after moving the model to its device.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
@@ -32,7 +32,7 @@ def learning_rates(lr: float, *, epoch: int, epochs: int, steps: int, warmup_ste
     """The learning rate of each of the `steps` of an epoch.
 
     A cosine from `lr` to 0 over the `epochs` of a round, constant within an epoch (as published), with a linear warm-up
-    over the first `warmup_steps` of the round: a full first step would throw random weights far off.
+    over the first `warmup_steps` of the round, because a full first step could derail random weights.
     """
     rate = lr * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
     first = epoch * steps

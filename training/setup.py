@@ -1,4 +1,4 @@
-"""What a run is built from: the data it learns from, its vocabulary and its initial model."""
+"""Set up a run: its training and validation data, its vocabulary and its initial model."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run learns from and is validated on.
+    """The training and validation data of a run.
 
     Attributes:
-        pairs: photographs with generated captions, without person ids.
-        source: those of the source set of the distances, if one is configured.
-        validation: queries and gallery that choose the best epoch; None if the last epoch is taken.
-        person_ids: [N] true ids of the pairs, if known; for the quality report of the pseudo-labels alone.
+        pairs: images with generated captions, without person ids.
+        source: the pairs of the source data set (`cluster.source_name`), if its weight is not 0.
+        validation: queries and gallery that select the best epoch; None if the last epoch is kept.
+        person_ids: [N] true ids of the pairs, if known; used only to report the quality of the pseudo-labels.
     """
 
     pairs: UnlabelledPairs
@@ -48,10 +48,10 @@ class TrainingData:
     person_ids: NDArray[np.int64] | None
 
     def identity(self) -> dict[str, object]:
-        """Fingerprints of the pairs, which a resumed run has to agree with."""
+        """Fingerprints of the pairs, which must be the same when a run is resumed."""
         sets = {"the training pairs": self.pairs} | ({"the source pairs": self.source} if self.source else {})
         return {
-            # A photograph that was replaced under its name has another size, but for a rare chance.
+            # File sizes reveal nearly every image that was replaced by another one of the same name.
             name: fingerprint([*pairs.names, *pairs.captions, *(str(path.stat().st_size) for path in pairs.paths)])
             for name, pairs in sets.items()
         }
@@ -64,7 +64,7 @@ def load_training_data(
 
     Args:
         captions: folder of the caption files.
-        seed: draws who is held out.
+        seed: seed of the random choice of held-out identities.
 
     Raises:
         UserError: a file is missing or broken, or nothing is left to train on.
@@ -104,7 +104,7 @@ def _validation_set(
         return None
     chosen = held_out or [record for record in records if record.split == split]
     if not chosen:
-        raise UserError(f"{data.root} has no {split} split to choose the best epoch on: set eval.select=last")
+        raise UserError(f"{data.root} has no {split} split to select the best epoch on: set eval.select=last")
     if not evaluation.select_weight:
         return build_retrieval_set(chosen, source=f"{data.root} ({split})")
     file = query_file(captions, data.name, "val" if split == "val" else "test")
@@ -115,12 +115,12 @@ def _validation_set(
 
 @dataclass(frozen=True)
 class ModelFactory:
-    """Builds the initial model of a run, the same at every call, and what feeds it with text.
+    """Builds the initial model of a run, the same at every call, and holds its tokenizer and paraphraser.
 
     Attributes:
         tokenizer: with the vocabulary of the run.
         paraphrase: randomly rewords training captions, or None.
-        build: returns the initial model, seeded random weights or those of `model.init`.
+        build: returns the initial model, with seeded random weights or those of `model.init`.
     """
 
     tokenizer: BertTokenizer
@@ -131,7 +131,7 @@ class ModelFactory:
 def model_factory(
     model: ModelOptions, train: TrainingOptions, captions: tuple[str, ...], vocabulary: Path, device: torch.device
 ) -> ModelFactory:
-    """Prepare the vocabulary (kept in the file `vocabulary`) and the initial model of a run.
+    """Prepare the vocabulary (saved to the file `vocabulary`) and the initial model of a run.
 
     Raises:
         UserError: the vocabulary or the initial weights cannot be read.
@@ -153,7 +153,7 @@ def model_factory(
 
 
 def image_opener(data: TrainingData, model: ModelOptions, train: TrainingOptions, folder: Path) -> ImageOpener:
-    """Open photographs from disk or, as `train.cache` says, resized once; every epoch needs them all."""
+    """Return a function that opens training and validation images, cached as `train.cache` configures."""
     gallery = [record.path for record in data.validation.records] if data.validation else []
     size = model.size or PRESETS[model.preset].image
     return cached_opener(train.cache, [*data.pairs.paths, *gallery], size, folder)

@@ -1,1 +1,1 @@
-"""Plumbing that knows nothing of people or pictures."""
+"""Task-independent helpers: files, logging, devices and processes."""

@@ -17,7 +17,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` uses a GPU if there is one, `cuda` requires one; several processes use one GPU each, by local rank.
+    """`auto` is a GPU if there is one, `cuda` requires one; each of several processes uses the GPU of its local rank.
 
     Raises:
         UserError: there is no such GPU, or one GPU is named for several processes.
@@ -28,7 +28,7 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and several:
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     elif name.startswith("cuda:") and several:
-        raise UserError(f"run.device={name} is one GPU, and there are several processes: set run.device=auto")
+        raise UserError(f"run.device={name} names one GPU, but there are several processes: set run.device=auto")
     device = torch.device(name)
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise UserError(f"run.device={name}: there is no such GPU here ({torch.cuda.device_count()} found)")
@@ -43,12 +43,12 @@ def explain_out_of_memory() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise UserError(
             "the GPU's memory is too small for this run: set model.checkpointed_blocks (and model.offload=true), or a "
-            "smaller train.batch_size, perhaps with train.accumulate; eval.batch_size if it was not training"
+            "smaller train.batch_size, perhaps with train.accumulate; outside training, a smaller eval.batch_size"
         ) from error
 
 
 def pick_precision(name: Literal["auto"] | Precision, device: torch.device) -> Precision:
-    """`auto` is bf16 on a GPU with native bf16, fp16 on an older one, and fp32 on the CPU.
+    """Return the precision: `auto` is bf16 on a GPU with native bf16, fp16 on an older one, and fp32 on the CPU.
 
     Raises:
         UserError: fp16 on the CPU, where gradients would not be scaled.

@@ -23,9 +23,9 @@ from torch import distributed as dist
 from utils.errors import UserError
 from utils.logs import is_main_rank
 
-# An error that all ranks meet is printed by the main one; the launcher ends the others within this many seconds.
+# Seconds that other ranks wait after an error, so that the main one prints it and the launcher can stop the others.
 _ERROR_GRACE = 3.0
-_TIMEOUT = timedelta(hours=12)  # the other ranks wait while the main one clusters; a dead rank is seen by the launcher
+_TIMEOUT = timedelta(hours=12)  # the other ranks wait while the main one clusters; the launcher detects a dead rank
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def world_size() -> int:
 
 
 def is_main_process() -> bool:
-    """Whether this is rank 0, which writes files and messages."""
+    """Whether this process is rank 0, which writes files and messages."""
     return rank() == 0
 
 
@@ -80,7 +80,7 @@ def shard(count: int) -> slice:
 
 
 def shard_ends(count: int) -> list[int]:
-    """Where the `shard` of each rank ends, [world size]."""
+    """The end index of the `shard` of each rank, [world size]."""
     return [count * (number + 1) // world_size() for number in range(world_size())]
 
 
@@ -128,14 +128,14 @@ def all_reduce_mean(value: Tensor) -> Tensor:
 
 
 def broadcast(tensor: Tensor) -> Tensor:
-    """The tensor of rank 0 on every rank; the others pass one of the same shape and type, which is overwritten."""
+    """The tensor of rank 0 on every rank; the others pass a tensor of the same shape and type, which is overwritten."""
     if world_size() > 1:
         dist.broadcast(tensor, 0)
     return tensor
 
 
 def run_on_main(function: Callable[[], Any]) -> Any:
-    """Call `function` on rank 0 alone and return its result, plain JSON values, on every rank.
+    """Call `function` on rank 0 alone and return its result, which must be JSON-serializable, on every rank.
 
     Raises:
         UserError: on every rank, if it was raised on rank 0.
@@ -159,9 +159,9 @@ def run_on_main(function: Callable[[], Any]) -> Any:
 
 
 def all_gather_with_grad(local: Tensor) -> Tensor:
-    """Concatenate [B, ...] of every rank into [world size x B, ...]; gradients flow back to the rank they belong to.
+    """Concatenate [B, ...] of every rank into [world size x B, ...]; gradients flow back to the rank of each part.
 
-    A loss that every rank computes from the result is meant to be averaged over ranks, as DistributedDataParallel does.
+    Backward sums over ranks: averaged by DistributedDataParallel, gradients then equal those of one process.
     """
     return local if world_size() == 1 else _AllGather.apply(local)
 

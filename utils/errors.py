@@ -1,4 +1,4 @@
-"""Errors that the user can correct: one clear line and exit status 2, never a traceback."""
+"""Errors that the user can correct: reported as one line with exit status 2, without a traceback."""
 
 from __future__ import annotations
 

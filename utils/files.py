@@ -54,7 +54,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a file of JSON lines, without a truncated last one; empty if there is no file."""
+    """Read a file of JSON lines, skipping a truncated last line; return [] if there is no file."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
@@ -64,7 +64,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing, unreadable or not JSON; the message says where it breaks.
+        UserError: the file is missing, unreadable or not JSON; the message gives the position of a syntax error.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
@@ -80,14 +80,14 @@ def read_json(path: Path) -> Any:
 
 
 def read_tables(path: Path) -> Any:
-    """Read a YAML file that is part of the code, such as a word list."""
+    """Read a YAML file that is shipped with the code, such as a word list."""
     import yaml  # not needed by most users of this module
 
     return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def read_npz(path: Path, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
-    """Read the arrays of these names from an .npz file, and those of `optional` that it has, without unpickling.
+    """Read the arrays `names`, and those of `optional` that exist, from an .npz file, without unpickling.
 
     Raises:
         UserError: the file is missing, damaged, not .npz, or lacks one of `names`.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM. Scripts import this first, so that Ctrl-C while libraries load also ends in one line."""
+"""Ctrl-C and SIGTERM. Scripts import this first, so that Ctrl-C prints one line even while libraries load."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ sys.excepthook = _excepthook
 
 @contextmanager
 def exit_cleanly_on_sigterm() -> Iterator[None]:
-    """In this block SIGTERM, which a scheduler sends on preemption, exits with status 0 after cleaning up."""
+    """Within this context, SIGTERM, which schedulers send on preemption, exits with status 0 after cleaning up."""
     process = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -47,10 +47,10 @@ def exit_cleanly_on_sigterm() -> Iterator[None]:
 
 
 class GracefulShutdown:
-    """Context in which the first Ctrl-C or SIGTERM only requests a stop; a second one raises KeyboardInterrupt.
+    """Context in which the first Ctrl-C or SIGTERM only requests a stop, and the second raises KeyboardInterrupt.
 
-    The loop inside checks `requested`, finishes the work in progress and ends. Outside the main thread, which alone
-    receives signals, it does nothing.
+    The loop inside checks `requested`, finishes the work in progress and ends. Outside the main thread, the
+    only one that receives signals, it does nothing.
 
     Args:
         notice: printed to stderr at the first signal.
@@ -76,10 +76,10 @@ class GracefulShutdown:
             signal.signal(number, handler)
 
     def exit_status(self) -> int:
-        """The exit status after a requested stop: 0 for SIGTERM, also where another process received it.
+        """The exit status after a requested stop: 0 for SIGTERM, or if only another process was signaled.
 
         Raises:
-            KeyboardInterrupt: it was Ctrl-C.
+            KeyboardInterrupt: the stop was requested by Ctrl-C.
         """
         if self.requested == signal.SIGINT:
             raise KeyboardInterrupt

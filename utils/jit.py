@@ -11,10 +11,10 @@ _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
 
 def cached_njit(**options: Any) -> Callable[[_Kernel], _Kernel]:
-    """`numba.njit` without the GIL and with an on-disk cache, or without the cache where no folder is writable.
+    """`numba.njit` that releases the GIL and caches on disk, or without the cache if no folder is writable.
 
     Args:
-        options: of `numba.njit`.
+        options: further options of `numba.njit`.
     """
 
     def compile_lazily(kernel: _Kernel) -> Any:

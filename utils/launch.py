@@ -1,6 +1,6 @@
 """Start a script once per GPU of this machine and report one exit status for all processes.
 
-Unlike torchrun, it passes SIGTERM on, and a failing process leaves one error line and its own exit status.
+Unlike torchrun, it forwards SIGTERM and, after a failure, leaves one error line and that process's exit status.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import torch
 from utils.errors import UserError
 from utils.logs import log
 
-_GRACE = 20.0  # seconds for the other processes to save and end after one has failed
+_GRACE = 20.0  # seconds for the other processes to exit after one has failed
 
 
 def processes_to_start(processes: int | None, device: str, batch_size: int | None = None) -> int:
-    """How many processes to start: as configured, else one per visible GPU, as many as divide `batch_size`.
+    """How many processes to start: as configured, else one per visible GPU, or the most that divide `batch_size`.
 
-    In a process that was itself started by a launcher it is 1: there is nothing to start.
+    It is 1 in a process that a launcher has already started.
 
     Args:
-        batch_size: of training; None for work that any number of processes can share.
+        batch_size: the training batch size; None for work that any number of processes can share.
 
     Raises:
         UserError: the batch cannot be divided by the number of processes.
@@ -44,9 +44,9 @@ def processes_to_start(processes: int | None, device: str, batch_size: int | Non
 
 
 def launch(command: Sequence[str], processes: int) -> int:
-    """Run a command in several processes of one group; return the exit status for all.
+    """Run a command in several processes of one group; return one exit status for all.
 
-    SIGTERM is passed on to all of them; Ctrl-C reaches them through the terminal. If one fails, the others are ended.
+    SIGTERM is forwarded to all of them; Ctrl-C reaches them through the terminal. If one fails, the others are stopped.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

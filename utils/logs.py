@@ -1,4 +1,4 @@
-"""Messages of the program: results and progress on stdout, warnings on stderr, from the main process alone."""
+"""Messages of the program: results on stdout, warnings and progress on stderr, from the main process only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 class _Console(logging.Handler):
-    """Warnings go to stderr, the rest to stdout, looked up at each message because callers may redirect them."""
+    """Warnings go to stderr, the rest to stdout, both looked up for each message, because callers may redirect them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
@@ -16,7 +16,7 @@ class _Console(logging.Handler):
 
 
 def is_main_rank() -> bool:
-    """Whether this process is the one of its group that writes messages, as the launcher numbered them (RANK)."""
+    """Whether this process writes messages: the one with RANK 0, as set by the launcher."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -1,4 +1,4 @@
-"""Option groups: frozen dataclasses that are typed once, where they are used, and checked when a config is loaded."""
+"""Option groups: frozen dataclasses, defined in the package that uses them and validated when a config is loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def options(group: type[Group]) -> type[Group]:
-    """Make a class a frozen dataclass that refuses unknown fields and wrong types; only ints become floats."""
+    """Make a class a frozen dataclass that rejects unknown fields and wrong types; only int to float is converted."""
     strict = ConfigDict(extra="forbid", strict=True)
     return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=strict)(group)  # type: ignore[return-value]
 
@@ -30,10 +30,10 @@ def build(group: type[Group], values: Mapping[str, Any], *, prefix: str = "") ->
     """Return the option group with these values.
 
     Args:
-        prefix: of the names in messages, such as "train.".
+        prefix: prepended to names in messages, such as "train.".
 
     Raises:
-        UserError: one line for the first option that is not possible.
+        UserError: an option is invalid; the message is one line about the first such option.
     """
     try:
         return group(**values)

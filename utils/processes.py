@@ -23,10 +23,10 @@ def map_in_processes(
 ) -> Generator[R, None, None]:
     """Yield `function(item)` of each item, in order; with one worker, the calling process computes them.
 
-    Only this process handles Ctrl-C; the workers end with it, and when the generator is closed.
+    Only this process handles Ctrl-C; the workers exit with it, or when the generator is closed.
 
     Args:
-        function: of a module, so that it can be pickled.
+        function: a module-level function, so that it can be pickled.
         items: its arguments.
         workers: number of processes.
         chunk_size: items that a worker receives at once.
@@ -53,7 +53,7 @@ def map_in_processes(
 
 
 def _exit_with_parent() -> None:
-    """Exit once the parent is gone, however it ended."""
+    """Exit when the parent process has ended, for whatever reason."""
     parent = os.getppid()
 
     def watch() -> None:

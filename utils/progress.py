@@ -1,4 +1,4 @@
-"""Progress as a bar on a terminal, and as log lines elsewhere."""
+"""Progress, shown as a bar on a terminal and as log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE_SECONDS = 15.0  # between two lines if there is no terminal
 
 
 class Progress:
-    """A bar with rate and remaining time on a terminal; otherwise a line every few seconds on stderr.
+    """A bar with rate and remaining time on a terminal; otherwise a line every 15 seconds on stderr.
 
     Args:
         done: items finished earlier; they count in the total, but not in the rate.
