@@ -1,1 +1,1 @@
-"""Measurements that are run by hand, of parts that no test can judge by right and wrong alone."""
+"""Benchmarks that are run by hand: measurements of speed, memory and accuracy that have no pass or fail."""

@@ -2,8 +2,8 @@
 
     python -m benchmarks.captioning [--images 1000 2000 20000] [--in-flight 64] [--delay 0.2]
 
-A local server takes `delay` seconds for an answer; gen_train_data.py is run in a process of its own, on photographs of
-64 x 128 pixels. "seconds" is its whole time, including imports; "once running" is measured from the first request to
+A local server takes `delay` seconds for an answer; gen_train_data.py is run in a separate process, on photographs of
+64 x 128 pixels. "seconds" is its total time, including imports; "once running" is measured from the first request to
 the last answer in the journal. The baseline sends one request at a time, as the published script does, and is measured
 on 50 images.
 """
@@ -67,13 +67,13 @@ def _row(folder: Path, images: int, in_flight: int, port: int, ideal: float) -> 
     start = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
-    said = process.stdout.read()
+    output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - start
     written = json.loads((folder / "captions" / "custom_qwen_gen_captions.json").read_text())
-    assert status == 0, said
-    assert len(written) == images, said
-    running = float(said.rpartition("(")[2].partition("/s")[0])
+    assert status == 0, output
+    assert len(written) == images, output
+    running = float(output.rpartition("(")[2].partition("/s")[0])
     return (
         f"| {images:,} | {in_flight} | {seconds:.1f} | {images / seconds:.1f} | {images / seconds / ideal:.0%} | "
         f"{running:.1f} | {usage.ru_maxrss / 1024:.0f} |"

@@ -91,8 +91,8 @@ def median(runs: list[tuple[Steps, Any]]) -> tuple[Steps, Any]:
 def print_row(arguments: argparse.Namespace, size: int, method: str, steps: Steps, comparison: str) -> None:
     """Print one row: seconds, and peak memory in brackets, of each step; CPU is the CPU time of all cores."""
     cells = [f"{steps[name]['seconds']:.2f} ({steps[name]['peak']:.0f})" if name in steps else "" for name in STEPS]
-    whole = steps.get("all")
-    cells += [f"{whole['seconds']:.2f}", f"{whole['cpu']:.2f}", f"{whole['peak']:.0f}"] if whole else [""] * 3
+    total = steps.get("all")
+    cells += [f"{total['seconds']:.2f}", f"{total['cpu']:.2f}", f"{total['peak']:.0f}"] if total else [""] * 3
     row = [str(size), str(arguments.dimensions), method, *cells, comparison]
     print("| " + " | ".join(row) + " |", flush=True)
 

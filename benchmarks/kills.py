@@ -1,8 +1,8 @@
-"""A training run that is killed (SIGKILL) at random moments, again and again, beside one that nobody disturbed.
+"""Kill a training run (SIGKILL) repeatedly at random moments, and compare it with an uninterrupted one.
 
 python -m benchmarks.kills output/demo output/killed --kills 10 --config configs/demo.yaml
 
-The second folder must be new. It ends well if its weights are those of the first, to the bit, and its log as well.
+The second folder must be new. The exit status is 0 if its weights and its log, without times, equal those of the first.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from models.checkpoint import read_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import read_jsonl
 
-TIMES = ("seconds", "images_per_s")  # of the log, which are never the same
+TIMES = ("seconds", "images_per_s")  # entries of the log that always differ
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("whole", type=Path, help="folder of an undisturbed run of the same config")
-    parser.add_argument("killed", type=Path, help="folder of the run to disturb")
+    parser.add_argument("reference", type=Path, help="folder of an uninterrupted run of the same config")
+    parser.add_argument("killed", type=Path, help="folder of the run to kill")
     parser.add_argument("--config", required=True)
     parser.add_argument("--set", dest="overrides", nargs="+", default=[])
     parser.add_argument("--kills", type=int, default=10)
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(argv)
     if given.killed.exists():
-        raise UserError(f"{given.killed} is there already: name a new folder")
+        raise UserError(f"{given.killed} already exists: choose a new folder")
     command = [sys.executable, "train.py", "--config", given.config]
     command += ["--set", *given.overrides, f"run.dir={given.killed}", "train.save_minutes=0.1"]
     drawn = random.Random(given.seed)
@@ -51,16 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"kill {number + 1} after {seconds:.1f} s: {where}", flush=True)
     subprocess.run(command, check=True)
     files = ("last.pth", "best.pth", "round.pth")
-    wrong = [name for name in files if not _same(given.whole / name, given.killed / name)]
-    wrong += [] if _log(given.whole) == _log(given.killed) else ["log.jsonl"]
-    print(f"other than undisturbed: {', '.join(wrong)}" if wrong else "as undisturbed: all weights and the log")
+    wrong = [name for name in files if not _same(given.reference / name, given.killed / name)]
+    wrong += [] if _log(given.reference) == _log(given.killed) else ["log.jsonl"]
+    print(f"different: {', '.join(wrong)}" if wrong else "identical: all weights and the log")
     return 1 if wrong else 0
 
 
 def _where(folder: Path) -> str:
     if not (folder / "last.pth").exists():
         return "nothing saved yet"
-    state = read_checkpoint(folder / "last.pth")  # whole, whenever the kill came
+    state = read_checkpoint(folder / "last.pth")  # complete, whenever the process was killed
     midway = state["memory"].get("midway")
     steps = f" and {midway['step']} steps" if midway else ""
     return f"round {state['round']}, {state['epoch']} epochs{steps} saved"

@@ -1,4 +1,4 @@
-"""One measurement, in the process that it is run in: seconds and peak memory of each step, as a line of JSON."""
+"""One measurement, made in the current process: seconds and peak memory of each step, as a line of JSON."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Clock:
         self.start = (time.perf_counter(), time.process_time())
 
     def timed(self, name: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call `function`, and note what it took under `name`."""
+        """Call `function`, and record its time and memory under `name`."""
         forget_peak()
         start = time.perf_counter()
         result = function(*arguments, **options)
@@ -52,7 +52,7 @@ class Clock:
         return result
 
     def total(self) -> None:
-        """Note what everything took since the clock was made."""
+        """Record the totals since the clock was created."""
         most = max(resource_peak(), peak(), *(step["peak"] for step in self.steps.values()))
         seconds, busy = time.perf_counter() - self.start[0], time.process_time() - self.start[1]
         self.steps["all"] = {"seconds": seconds, "cpu": busy, "peak": most}
@@ -126,14 +126,14 @@ METHODS: dict[str, Callable[[NDArray, float | None, Clock], NDArray]] = {
 
 
 def forget_peak() -> None:
-    """Count the peak of the memory in use afresh, where the system can."""
+    """Reset the peak memory, if the system supports it."""
     file = Path("/proc/self/clear_refs")
     if file.exists():
         file.write_text("5")
 
 
 def peak() -> float:
-    """Most memory in use since `forget_peak`, in MB; of the whole process where the system does not tell."""
+    """Peak memory since `forget_peak`, in MB; since the process started, if the system cannot reset it."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource_peak()
@@ -142,7 +142,7 @@ def peak() -> float:
 
 
 def resource_peak() -> float:
-    """Most memory that the process ever used, in MB."""
+    """Peak memory since the process started, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -160,7 +160,7 @@ def main() -> None:
         features = np.load(given.features, allow_pickle=False)
     else:
         features, _ = draw_identities(given.count, given.dimensions, decay=given.decay)
-    assign_pseudo_labels(draw_identities(300, 32)[0])  # compiled loops are loaded, as libraries are
+    assign_pseudo_labels(draw_identities(300, 32)[0])  # load the compiled loops before timing
     before, clock = peak(), Clock()
     labels = METHODS[given.method](features, given.eps, clock)
     if given.labels:

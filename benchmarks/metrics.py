@@ -26,9 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments:
         print(json.dumps(measure(*arguments)))
         return
-    print(
-        "| size of | queries x gallery | way | seconds | peak, GB, of which scores | mAP |\n|---|---|---|---|---|---|"
-    )
+    print("| size of | queries x gallery | method | seconds | peak and scores, GB | mAP |\n|---|---|---|---|---|---|")
     for name, (queries, gallery, _) in SIZES.items():
         for way in ("ours, with intervals", "every row sorted, without"):
             command = [sys.executable, "-m", "benchmarks.metrics", name, way]
@@ -41,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure(name: str, way: str) -> dict[str, float]:
-    """Measure one way at one size, in this process."""
+    """Measure one method at one size, in this process."""
     queries, gallery, people = SIZES[name]
     random = np.random.default_rng(0)
     scores = random.standard_normal((queries, gallery), dtype=np.float32)

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     difference = float((ours - loop).abs().max())
     medians = {name: float(np.median(taken)) for name, taken in seconds.items()}
     print(f"{best.numel():,} pairs; the logits of the two differ by {difference:.1e} at most\n")
-    print("| way | seconds | pairs/s | ratio |\n|---|---|---|---|")
+    print("| method | seconds | pairs/s | ratio |\n|---|---|---|---|")
     for name, taken in medians.items():
         print(f"| {name} | {taken:.2f} | {best.numel() / taken:,.0f} | {medians['loop'] / taken:.1f} |")
 

@@ -1,1 +1,1 @@
-"""Images and queries in, captions in one style out."""
+"""Describe images and rewrite queries in one style."""

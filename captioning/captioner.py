@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from captioning.openai import OpenAIBackend
     from captioning.options import CaptionerOptions
 
-# The problem of a query without any content for the template. Journals hold these words: other words would make every
-# such query be requested again.
+# The problem of a query without any content for the template. Journals store these words: with others, every such
+# query would be requested again.
 NO_CONTENT = "says nothing that the template holds"
 
 MAX_SAID = 300  # characters of a rejected reply that are kept
@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a language model wrote; not `finished` if the limit of tokens ended it."""
+    """The output of a language model; not `finished` if the token limit cut it off."""
 
     text: str
     prompt_tokens: int
@@ -77,8 +77,8 @@ class ImageCaptioner(Protocol):
         A backend batches and parallelizes as it likes. An image that fails is an `Answer` with a problem.
 
         Raises:
-            UserError: every further request would fail too (wrong key, no server, too many failures in a row). What
-                was answered before, failures included, has been yielded.
+            UserError: every further request would fail too (wrong key, no server, too many failures in a row).
+                Earlier answers, failures included, have been yielded.
             KeyboardInterrupt: after Ctrl-C or SIGTERM, likewise.
         """
         ...
@@ -132,13 +132,13 @@ def _load_language_model(
 
 
 class FailureBudget:
-    """Counts the failures in a row of a language model, after too many of which a run stops.
+    """Counts consecutive failures of a language model; a run stops after too many.
 
-    A model that gives unfit answers works: of those, ten times as many are accepted, so that images that it always
-    refuses do not keep the others from being captioned.
+    A model that gives unfit answers is reachable: ten times as many of these are accepted, so that images that it
+    always refuses do not keep the others from being captioned.
 
     Args:
-        limit: failures in a row that are too many (`captioner.stop_after`).
+        limit: number of consecutive failures that stop a run (`captioner.stop_after`).
     """
 
     def __init__(self, limit: int) -> None:

@@ -187,7 +187,7 @@ def _synonyms(*tables: dict[str, str]) -> dict[str, list[str]]:
     return {word: found[word] for word in sorted(found, key=lambda word: (-len(word), word))}
 
 
-_HAIR_ONLY = HAIR_COLORS.union(_WORDS["hair_only"])  # colors that are not said of clothes
+_HAIR_ONLY = HAIR_COLORS.union(_WORDS["hair_only"])  # colors that do not describe clothes
 # Nouns whose synonyms may be plural: "a bag" has no synonym "bags".
 _PLURAL = {*PLURAL_CARRIED, *LOWERS.values(), *SHOES.values()}
 _SYNONYMS = _synonyms(COLORS, UPPERS, LOWERS, SHOES, CARRIED)

@@ -1,1 +1,1 @@
-"""Fused features in, pseudo-labels out."""
+"""Cluster fused features into pseudo-labels."""

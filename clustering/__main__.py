@@ -30,7 +30,7 @@ _TORCH_SUFFIXES = (".pt", ".pth")
 _SUFFIXES = (".npy", ".npz", *_TORCH_SUFFIXES)
 _FEATURE_NAMES = ("features", "feats", "embeddings")
 _ID_NAMES = ("ids", "pids", "person_ids", "labels")
-_UNNAMED = "arr_0"  # what np.savez calls an array without a name
+_UNNAMED = "arr_0"  # np.savez's name for an array without one
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -102,7 +102,7 @@ def silhouette_eps(
     """Return the one of `RADII` whose clusters have the highest mean silhouette, and its labels [N].
 
     The silhouette (Rousseeuw 1987) of a point is exact, over its Jaccard distances to all points. Noise and clusters of
-    one point count as 0, so that leaving out the hard points does not pay. Of equal radii the smallest is taken.
+    one point count as 0, so that leaving out hard points is not rewarded. Of equal radii the smallest is taken.
 
     Args:
         pairs: Jaccard distances of all pairs i < j that are not 1, [N, N].

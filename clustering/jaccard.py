@@ -21,7 +21,7 @@ from utils.jit import cached_njit
 
 _MAX_ADDED_PAIRS = 10**8  # without a common neighbor
 _BLOCKS_PER_THREAD = 16  # so that all threads end at about the same time
-_DECIMALS = 1e12  # means over k2 points make distances such as 1/2 common: rounding must not decide who is within eps
+_DECIMALS = 1e12  # means over k2 points make distances such as 1/2 common: rounding must not decide what is within eps
 _TOLERANCE = 1e-11  # of an overlap; the few pairs that it lets in are compared again by the caller
 
 
@@ -51,7 +51,7 @@ def jaccard_distance(
         memory may grow with N^2.
 
     Raises:
-        UserError: features that are no finite matrix, k1 or k2 below 1, a weight outside [0, 1), a weight without a
+        UserError: features that are not a finite matrix, k1 or k2 below 1, a weight outside [0, 1), a weight without a
             source, or a bound above 1 without a source: then all N^2 pairs are below it.
     """
     if k1 < 1 or k2 < 1:

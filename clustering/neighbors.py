@@ -90,7 +90,7 @@ def find_neighbors(
     """Find the k nearest points of every point, and the distance to the farthest.
 
     In a process group every rank must call this with the same features; each searches its shard of the points, and all
-    of them get the whole result.
+    of them get the complete result.
 
     Args:
         features: [N, D], as `check_features` returns them, N at least 1.
@@ -213,7 +213,7 @@ def search_ivf(
     import faiss
 
     count, dimensions = features.shape
-    lists = max(1, min(round(4 * count**0.5), count // 39))  # faiss asks for 39 training points per list
+    lists = max(1, min(round(4 * count**0.5), count // 39))  # faiss expects 39 training points per list
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dimensions), dimensions, lists)
     index.cp.seed = 0
     mean, squared_norms = features.mean(axis=0, dtype=np.float64), np.empty(count)

@@ -88,7 +88,7 @@ def cluster_features(
         device: where neighbors are searched; None takes the first GPU if there is one.
 
     Raises:
-        UserError: features or source are no finite matrices, or eps takes in more pairs without a common neighbor
+        UserError: features or source are not finite matrices, or eps includes more pairs without a common neighbor
             than memory should hold.
     """
     features = check_features(features)

@@ -20,7 +20,7 @@ def label_quality(
     """Count clusters, and compare them with the previous round, and with the true persons if they are known.
 
     Args:
-        labels: [N], -1 is noise. For comparisons every noise image is a cluster of its own, so that leaving out hard
+        labels: [N], -1 is noise. For comparisons every noise image is a separate cluster, so that leaving out hard
             images does not raise the agreement.
         person_ids: [N], or None.
         previous: [N], labels of the previous round, or None.
@@ -52,7 +52,7 @@ def label_quality(
 
 
 def _noise_as_singletons(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return labels in which every noise image is a cluster of its own."""
+    """Return labels in which every noise image is a separate cluster."""
     noise = labels < 0
     return np.where(noise, labels.max(initial=-1) + np.cumsum(noise), labels)
 

@@ -1,1 +1,1 @@
-"""Files on disk in, records and batches out."""
+"""Read files on disk into records and batches."""

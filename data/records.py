@@ -21,7 +21,7 @@ DataName = Literal["cuhk_pedes", "icfg_pedes", "rstpreid", "custom", "demo"]
 
 @options
 class DataOptions:
-    """Which data set, and where it is."""
+    """A data set and its location."""
 
     name: DataName
     root: str

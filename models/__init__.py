@@ -1,1 +1,1 @@
-"""What is differentiable: the dual encoder, the fusion encoder, the losses."""
+"""The differentiable parts: the dual encoder, the fusion encoder and the losses."""

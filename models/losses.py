@@ -72,7 +72,7 @@ def hard_negatives(
 
 
 def _sample_columns(logits: Tensor) -> Tensor:
-    """Draw one column for each row of logits [B, B] by its softmax; column 0 where the whole row is -inf."""
+    """Draw one column for each row of logits [B, B] by its softmax; column 0 where the entire row is -inf."""
     weights = F.softmax(logits, dim=1).nan_to_num(0.0)
     weights[:, 0] += (weights.sum(dim=1) == 0).to(weights)
     return torch.multinomial(weights, 1)[:, 0]

@@ -1,4 +1,4 @@
-"""What a model is built from: options (section `model` of a config), the sizes of its weights, and presets of sizes."""
+"""Options of a model (section `model` of a config), the sizes of its weights, and presets of sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from utils.options import NonNegativeInt, PositiveInt, options
 
 @options
 class ModelOptions:
-    """What a model is built from; `configs/base.yaml` explains each key."""
+    """Options of a model; `configs/base.yaml` explains each key."""
 
     preset: Literal["tiny", "base", "large"]
     init: str | None

@@ -206,7 +206,7 @@ class TSN(nn.Module):
         return itm_loss(self.itm_head(layout.first_tokens(joint).float()))
 
     def _with_enc_token(self, input_ids: Tensor) -> Tensor:
-        """Replace the first token by `[ENC]`, which tells the text encoder to match."""
+        """Replace the first token by `[ENC]`, which makes the text encoder match."""
         return torch.cat([torch.full_like(input_ids[:, :1], self.enc_token), input_ids[:, 1:]], dim=1)
 
 

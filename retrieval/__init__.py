@@ -1,1 +1,1 @@
-"""Embeddings in, fused similarity, ranking, metrics and a report out."""
+"""Rank a gallery by text queries: embeddings, fused similarity, re-ranking, metrics and a report."""

@@ -159,7 +159,7 @@ class ScoreBreakdown:
 
 
 def example_rankings(breakdown: ScoreBreakdown, *, count: int) -> dict[str, list[Ranking]]:
-    """Return `count` rankings by heading, one a person: half of the lowest average precision, half of the highest.
+    """Return `count` rankings by heading, one per person: half of the lowest average precision, half of the highest.
 
     Ties are broken by the rank of the first match, then by query index.
     """

@@ -55,7 +55,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Results:
-    """What an evaluation has found.
+    """The results of an evaluation.
 
     Attributes:
         provenance: where it comes from.
@@ -173,7 +173,7 @@ def write_results(
         run: the folder of the training, for its log and clusters.
         examples: number of queries that the report shows.
         config: the resolved config as YAML.
-        setup: what the report says of the model and the machine, by name.
+        setup: what the report states about the model and the machine, by name.
     """
     rows, breakdown, retrieval = results.rows, results.breakdown, results.breakdown.retrieval
     log.info(render("table.txt.jinja", rows, notes=results.notes).rstrip("\n"))

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(data := {one["data"] for one in results}) > 1:
         raise UserError(f"these runs were tested on {' and '.join(sorted(data))}: their metrics have no common mean")
     table = seed_table(results)
-    print(table, end="")  # this command's purpose
+    print(table, end="")  # the purpose of this command
     if arguments.out:
         write_text(arguments.out, table)
 

@@ -1,1 +1,1 @@
-"""What the project promises, held to it."""
+"""Tests of the project."""

@@ -1,6 +1,6 @@
 """A server on the loopback that speaks the OpenAI chat protocol, describes by hash, and misbehaves on request.
 
-`ChatServer` runs in a thread of a test; `python -m tests.chat_server` runs one in a process of its own.
+`ChatServer` runs in a thread of a test; `python -m tests.chat_server` runs one in a separate process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REFUSAL = "I'm sorry, but I can't help with describing people."
 
 
 @dataclass
-class Asked:
+class ChatRequest:
     """One request, as the server's log keeps it."""
 
     key: str  # hash of the image's bytes, or the query
@@ -38,11 +38,11 @@ class Asked:
     body: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
-Plan = Callable[[Asked], str]
+Plan = Callable[[ChatRequest], str]
 
 
 def slots_of(key: str) -> Slots:
-    """The description of an image or query: drawn by its hash."""
+    """The description of an image or query: derived from its hash."""
     drawn = hashlib.sha256(key.encode()).digest()
     upper, lower, shoes, gender = (COLORS[byte % len(COLORS)] for byte in drawn[:4])
     return Slots(
@@ -60,8 +60,8 @@ def slots_of(key: str) -> Slots:
 def faults(shares: dict[str, float]) -> Plan:
     """Misbehave in these shares of the requests, drawn by the request's hash and number."""
 
-    def plan(asked: Asked) -> str:
-        drawn = int.from_bytes(hashlib.sha256(f"{asked.key} {asked.number}".encode()).digest()[:4], "big") / 2**32
+    def plan(request: ChatRequest) -> str:
+        drawn = int.from_bytes(hashlib.sha256(f"{request.key} {request.number}".encode()).digest()[:4], "big") / 2**32
         for fault, share in shares.items():
             if drawn < share:
                 return fault
@@ -85,7 +85,7 @@ class ChatServer:
 
     def __init__(
         self,
-        plan: Plan = lambda asked: OK,
+        plan: Plan = lambda request: OK,
         *,
         delay: float = 0.0,
         retry_after: float | None = None,
@@ -101,7 +101,7 @@ class ChatServer:
             models,
             port,
         )
-        self.log: list[Asked] = []
+        self.log: list[ChatRequest] = []
         self.in_flight = self.most_in_flight = 0
         self.counts: dict[str, int] = {}
         self._ready = threading.Event()
@@ -148,14 +148,14 @@ class ChatServer:
                 self.in_flight += 1
                 self.most_in_flight = max(self.most_in_flight, self.in_flight)
                 try:
-                    asked = self._read(json.loads(body), headers)
-                    if not await self._answer(asked, writer):
+                    request = self._read(json.loads(body), headers)
+                    if not await self._answer(request, writer):
                         break
                 finally:
                     self.in_flight -= 1
         writer.close()
 
-    def _read(self, body: dict[str, Any], headers: dict[str, str]) -> Asked:
+    def _read(self, body: dict[str, Any], headers: dict[str, str]) -> ChatRequest:
         content = body["messages"][-1]["content"]
         if isinstance(content, str):
             key = content.partition("<sentence>")[2].partition("</sentence>")[0].strip()
@@ -164,82 +164,82 @@ class ChatServer:
             key = hashlib.sha256(base64.b64decode(image.partition(",")[2])).hexdigest()[:16]
         number = self.counts[key] = self.counts.get(key, -1) + 1
         form = "json" if "response_format" in body else "text"
-        return Asked(key, number, form, headers.get("authorization", ""), body=body)
+        return ChatRequest(key, number, form, headers.get("authorization", ""), body=body)
 
-    async def _answer(self, asked: Asked, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, request: ChatRequest, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection stays open."""
-        asked.fault = self._door(asked) or self.plan(asked)
-        if self.delay or asked.fault == "slow":
-            await asyncio.sleep(self.delay + (1.0 if asked.fault == "slow" else 0.0))
-        self.log.append(asked)  # before the client can know of the answer
-        if asked.fault == "stall":
+        request.fault = self._door(request) or self.plan(request)
+        if self.delay or request.fault == "slow":
+            await asyncio.sleep(self.delay + (1.0 if request.fault == "slow" else 0.0))
+        self.log.append(request)  # before the client can know of the answer
+        if request.fault == "stall":
             await asyncio.sleep(3600)
         ok = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-        if asked.fault == "endless":
+        if request.fault == "endless":
             writer.write(ok + b"Content-Length: 9000000000\r\n\r\n")
             while True:
                 writer.write(b" " * 65536)
                 await writer.drain()
-        asked.status = int(asked.fault) if asked.fault.isdigit() else 200
-        body: dict[str, Any] = {"error": {"message": self._message(asked), "type": "error", "code": asked.status}}
-        if asked.status == 200:
-            body = _completion(self._said(asked), asked)
+        request.status = int(request.fault) if request.fault.isdigit() else 200
+        body: dict[str, Any] = {"error": {"message": self._message(request), "type": "error", "code": request.status}}
+        if request.status == 200:
+            body = _completion(self._reply(request), request)
         data = json.dumps(body).encode()
-        if asked.fault == "cut":
+        if request.fault == "cut":
             writer.write(ok + b"Content-Length: 900\r\n\r\n" + data[:20])
             await writer.drain()
             return False
-        if asked.fault == "broken":
+        if request.fault == "broken":
             data = data[: len(data) // 2]
-        extra = f"Retry-After: {self.retry_after}\r\n" if asked.status == 429 and self.retry_after is not None else ""
-        head = f"HTTP/1.1 {asked.status} X\r\nContent-Type: application/json\r\n{extra}"
+        extra = f"Retry-After: {self.retry_after}\r\n" if request.status == 429 and self.retry_after is not None else ""
+        head = f"HTTP/1.1 {request.status} X\r\nContent-Type: application/json\r\n{extra}"
         writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         await writer.drain()
         return True
 
-    def _door(self, asked: Asked) -> str:
-        if self.key is not None and asked.authorization != f"Bearer {self.key}":
+    def _door(self, request: ChatRequest) -> str:
+        if self.key is not None and request.authorization != f"Bearer {self.key}":
             return "401"
-        if self.models is not None and asked.body["model"] not in self.models:
+        if self.models is not None and request.body["model"] not in self.models:
             return "404"
         return ""
 
-    def _message(self, asked: Asked) -> str:
-        if asked.status == 400 and asked.form == "json":
+    def _message(self, request: ChatRequest) -> str:
+        if request.status == 400 and request.form == "json":
             return "guided decoding is not supported here"
-        bearer = asked.authorization.removeprefix("Bearer ")
+        bearer = request.authorization.removeprefix("Bearer ")
         return {
             401: f"Incorrect API key provided: {bearer}",
-            404: f"The model `{asked.body['model']}` does not exist.",
+            404: f"The model `{request.body['model']}` does not exist.",
             429: "Rate limit reached",
-        }.get(asked.status, "something went wrong")
+        }.get(request.status, "something went wrong")
 
-    def _said(self, asked: Asked) -> str:
-        slots = slots_of(asked.key)
-        if asked.fault == "refusal":
+    def _reply(self, request: ChatRequest) -> str:
+        slots = slots_of(request.key)
+        if request.fault == "refusal":
             return REFUSAL
-        if asked.fault in ("empty", "nothing"):
-            return json.dumps(asdict(Slots())) if asked.fault == "nothing" else ""
-        if asked.fault == "echo":
-            return f"The male is wearing a {asked.authorization} coat."
-        if asked.fault == "long":
+        if request.fault in ("empty", "nothing"):
+            return json.dumps(asdict(Slots())) if request.fault == "nothing" else ""
+        if request.fault == "echo":
+            return f"The male is wearing a {request.authorization} coat."
+        if request.fault == "long":
             return render(slots) + " and then".join(f" word{number}" for number in range(300))
-        if asked.form == "json" and asked.fault != "prose":
+        if request.form == "json" and request.fault != "prose":
             return json.dumps(asdict(slots))
         return render(slots)
 
 
-def _completion(said: str, asked: Asked) -> dict[str, Any]:
+def _completion(reply: str, request: ChatRequest) -> dict[str, Any]:
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": asked.body["model"],
+        "model": request.body["model"],
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": said},
-                "finish_reason": "length" if asked.fault == "long" else "stop",
+                "message": {"role": "assistant", "content": reply},
+                "finish_reason": "length" if request.fault == "long" else "stop",
             }
         ],
         "usage": {"prompt_tokens": 400, "completion_tokens": 60, "total_tokens": 460},

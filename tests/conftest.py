@@ -27,10 +27,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 
 @pytest.fixture(scope="session")
-def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run on them that nobody interrupted."""
-    import train  # loads what trains, which most tests do without
+def uninterrupted(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run on them."""
+    import train  # imports the training code, which most tests do not need
 
-    run = tmp_path_factory.mktemp("whole")
+    run = tmp_path_factory.mktemp("uninterrupted")
     assert train.main(quick_run(*small, run)) == 0
     return run

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-_SECONDS = 150  # a group whose members wait for each other for ever must not hold up the other tests
+_SECONDS = 150  # a group whose members wait for each other forever must not hold up the other tests
 
 
 def in_a_group(size: int, *command: str) -> str:
-    """Run a script, or a module after `-m`, in `size` processes on the CPU; returns what each of them said, in turn.
+    """Run a script, or a module after `-m`, in `size` processes on the CPU; return the output of each, in order.
 
     Raises:
         AssertionError: one of them failed, or they did not end in time.
@@ -46,6 +46,6 @@ def in_a_group(size: int, *command: str) -> str:
         for member in members:
             member.kill()
             member.wait()
-        said = [log.read_text() for log in logs]
-    assert all(member.returncode == 0 for member in members), "\n--- the next process ---\n".join(said)
-    return "".join(said)
+        output = [log.read_text() for log in logs]
+    assert all(member.returncode == 0 for member in members), "\n--- the next process ---\n".join(output)
+    return "".join(output)

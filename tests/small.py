@@ -1,4 +1,4 @@
-"""A data set of a few people in two colours each, with captions, in CUHK-PEDES's layout: training takes a second."""
+"""A data set of a few people in two colors each, with captions, in CUHK-PEDES's layout: training takes a second."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 Small = tuple[Path, Path]
 """The data set's folder, and that of its caption files."""
 
-COLOURS = {
+COLORS = {
     "black": (20, 20, 22),
     "white": (235, 235, 230),
     "red": (190, 30, 35),
@@ -19,7 +19,7 @@ COLOURS = {
     "blue": (40, 60, 180),
     "yellow": (230, 210, 60),
 }
-PEOPLE = [(upper, lower) for upper in COLOURS for lower in ("black", "blue", "white")]
+PEOPLE = [(upper, lower) for upper in COLORS for lower in ("black", "blue", "white")]
 
 # Overrides that make a run of a second or two of the tiny preset.
 QUICK = (
@@ -51,7 +51,7 @@ def write_small_data(root: Path, captions: Path, *, images: int = 4) -> tuple[Pa
         for number in range(images):
             name = f"{split}/{person:03d}_{number}.png"
             picture = np.empty((32, 16, 3))
-            picture[:16], picture[16:] = COLOURS[upper], COLOURS[lower]
+            picture[:16], picture[16:] = COLORS[upper], COLORS[lower]
             picture = np.clip(picture + random.normal(0, 12, picture.shape), 0, 255).astype(np.uint8)
             file = root / "imgs" / name
             file.parent.mkdir(parents=True, exist_ok=True)

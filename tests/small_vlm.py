@@ -1,6 +1,6 @@
 """Models of some ten thousand parameters, of real classes and with real processors, saved as released ones are.
 
-With random weights, replies are random and depend on the photograph. A model that `says` something has weights that are
+With random weights, replies are random and depend on the photograph. A model with a given `reply` has weights that are
 set by hand: its layers add nothing, and its output matrix maps each token to the next, so that its reply is always the
 same.
 """
@@ -53,7 +53,7 @@ def write_model(
     folder: Path,
     family: Family,
     *,
-    says: Sequence[str] | None = None,
+    reply: Sequence[str] | None = None,
     template: str | None = TEMPLATE,
     tied: bool = False,
 ) -> Path:
@@ -61,15 +61,15 @@ def write_model(
 
     Args:
         family: an image-text model, or "qwen2", which accepts no images.
-        says: its reply, in pieces that all differ; None for random weights.
+        reply: its constant reply, in pieces that all differ; None for random weights.
         template: None for a model without chat template.
         tied: whether input and output embeddings share their weights.
     """
-    tokenizer = _tokenizer(says or ())
+    tokenizer = _tokenizer(reply or ())
     torch.manual_seed(0)
     model = _model(family, tokenizer, tied=tied)
-    if says is not None:
-        _teach(model, [_id(tokenizer, token) for token in ("\u010a", *says, "<|im_end|>")])  # \u010a: a new line
+    if reply is not None:
+        _teach(model, [_id(tokenizer, token) for token in ("\u010a", *reply, "<|im_end|>")])  # \u010a: a new line
     settings: Any = model.generation_config  # as in released models
     settings.update(do_sample=True, temperature=0.1, top_p=0.8, top_k=20, repetition_penalty=1.5)
     settings.update(eos_token_id=[_id(tokenizer, "<|im_end|>"), _id(tokenizer, "<|endoftext|>")])
@@ -89,7 +89,7 @@ def _id(tokenizer: Qwen2Tokenizer, token: str) -> int:
 
 
 def _tokenizer(words: Sequence[str]) -> Qwen2Tokenizer:
-    """Byte pairs learned from the prompts, so that these are few tokens; each of `words` is a token of its own."""
+    """Byte pairs learned from the prompts, so that these are few tokens; each of `words` is a single token."""
     texts = [SYSTEM, *(image_prompt(form) + query_prompt(form, "") for form in ("text", "json"))]
     marks = [f"<|{mark}|>" for mark in _MARKS]
     tokenizer = Qwen2Tokenizer().train_new_from_iterator(texts, 600, new_special_tokens=marks, show_progress=False)
@@ -145,7 +145,7 @@ def _teach(model: Any, chain: Sequence[int]) -> None:
     for name, weight in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")) and "visual" not in name:
             weight.zero_()
-    seen, said = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    said.zero_()
+    seen, output = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    output.zero_()
     for token, following in pairwise(chain):
-        said[following] = seen[token]
+        output[following] = seen[token]

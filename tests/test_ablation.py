@@ -106,7 +106,7 @@ def test_a_sweep_agrees_with_the_formula(scorer: Scorer) -> None:
 
 
 def test_ablation_rows_and_their_costs(scorer: Scorer) -> None:
-    """A query costs its embedding and a similarity; its rewrite, those again; and its pairs."""
+    """Each query needs an embedding and a similarity; a rewrite needs both again; matching adds the pairs."""
     rows = ablation_rows(scorer, weight=0.4, k=8, llm_calls=1)
     assert [(row.msm, row.itm) for row in rows] == [(False, False), (True, False), (False, True), (True, True)]
     for row, (weight, k) in zip(rows, ((0, 0), (0.4, 0), (0, 8), (0.4, 8)), strict=True):
@@ -158,7 +158,7 @@ def test_of_equally_good_points_the_cheapest_is_best() -> None:
 
 
 def test_configured_values_are_not_searched(scorer: Scorer) -> None:
-    """The others are, with k up to the size of the gallery."""
+    """Only values to tune are, with k up to the size of the gallery."""
     for changes, weights, ks in (
         ({"k_test": 5}, WEIGHTS, [5]),
         ({"msm_weight": 0.3}, [0.3], [k for k in KS if k <= G]),

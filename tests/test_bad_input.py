@@ -1,4 +1,4 @@
-"""What goes wrong outside the code, through the scripts themselves: one line that says what and where."""
+"""User errors, through the scripts themselves: one line that names the problem and its location."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def small(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def complaint(main: Main, arguments: Sequence[str]) -> str:
-    """The one line with which a script refuses."""
+    """The one-line error with which a script ends."""
     with pytest.raises(UserError) as caught:
         main(arguments)
     message = str(caught.value)
@@ -38,7 +38,7 @@ def complaint(main: Main, arguments: Sequence[str]) -> str:
 
 
 def cut_short(path: Path) -> Path:
-    """Leave a photograph's first half."""
+    """Truncate a photograph to its first half."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return path
 
@@ -77,8 +77,8 @@ def test_a_broken_training_image_is_named_and_left_out(
 ) -> None:
     broken = cut_short(small[0] / "imgs" / "train" / "003_1.png")
     train.main(quick_run(*small, tmp_path / "run", "train.rounds=1", "train.epochs=1"))
-    told = capfd.readouterr()
-    assert str(broken) in told.out + told.err
+    output = capfd.readouterr()
+    assert str(broken) in output.out + output.err
     for file in small[1].iterdir():
         file.unlink()
     gen_train_data.main(quick_run(*small, tmp_path / "run"))
@@ -91,7 +91,7 @@ def test_a_broken_training_image_is_named_and_left_out(
 def test_a_broken_gallery_image_is_an_error(
     small: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Of the test; its captions are made without it, and the exit status tells."""
+    """In the test split; captions are generated without it, and the exit status shows that."""
     train.main(quick_run(*small, tmp_path / "run", "train.rounds=1", "train.epochs=1"))
     broken = cut_short(small[0] / "imgs" / "test" / "015_0.png")
     assert str(broken) in complaint(test_script.main, [str(tmp_path / "run")])

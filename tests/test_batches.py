@@ -39,7 +39,7 @@ def test_identities_with_too_few_images_repeat_them() -> None:
 
 
 def test_batches_depend_on_the_seed() -> None:
-    """The same seed gives the same batches, another seed others."""
+    """The same seed gives the same batches, another seed different ones."""
     assert list(identity_batches()) == list(identity_batches())
     assert list(identity_batches()) != list(identity_batches(1))
 

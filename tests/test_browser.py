@@ -23,9 +23,9 @@ Scheme = Literal["light", "dark"]
 
 
 @pytest.fixture(scope="module")
-def report(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(uninterrupted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a finished run, with every section."""
-    run = shutil.copytree(whole, tmp_path_factory.mktemp("shown") / "run")
+    run = shutil.copytree(uninterrupted, tmp_path_factory.mktemp("shown") / "run")
     test_script.main([str(run), "--ablation", "--by-camera", r"_(\d+)\.png"])
     return Path(run) / "report.html"
 

@@ -12,7 +12,7 @@ import pytest
 
 import gen_train_data
 from captioning.openai.endpoint import read_key
-from tests.chat_server import OK, Asked, ChatServer
+from tests.chat_server import OK, ChatRequest, ChatServer
 from tests.test_caption_runs import IMAGES, _short_waits, captions, given, photos  # noqa: F401
 from utils.errors import UserError
 
@@ -32,12 +32,12 @@ def test_every_failure_before_a_stop_is_in_the_journal(photos: Path, concurrency
     bad: set[str] = set()
     answered = 0
 
-    def plan(asked: Asked) -> str:
+    def plan(request: ChatRequest) -> str:
         nonlocal answered
         answered += 1
         if failing and answered > 10:
-            bad.add(asked.key)
-        return "500" if asked.key in bad else OK
+            bad.add(request.key)
+        return "500" if request.key in bad else OK
 
     failing = True
     with ChatServer(plan) as server:
@@ -55,11 +55,11 @@ def test_every_failure_before_a_stop_is_in_the_journal(photos: Path, concurrency
 
 def test_images_that_are_always_refused_end_as_failures(photos: Path) -> None:
     """Even if they are more than the failures in a row that stop a run: exit status 3, also of the next run."""
-    with ChatServer(lambda asked: "refusal" if int(asked.key, 16) % 2 else OK) as server:
+    with ChatServer(lambda request: "refusal" if int(request.key, 16) % 2 else OK) as server:
         arguments = given(photos, server, config=("captioner.stop_after=3",))
         assert gen_train_data.main(arguments) == 3
         assert gen_train_data.main(arguments) == 3
-        refused = {asked.key for asked in server.log if asked.fault == "refusal"}
+        refused = {request.key for request in server.log if request.fault == "refusal"}
     assert len(refused) > 3
     assert len(captions(photos)) <= IMAGES - len(refused)
 
@@ -70,19 +70,19 @@ def test_a_stopped_restart_resumes(photos: Path) -> None:
         arguments = given(photos, server, config=("captioner.concurrency=1", "captioner.retries=0"))
         assert gen_train_data.main(arguments) == 0
         old, before = captions(photos), len(server.log)
-        server.plan = lambda asked: OK if len(server.log) < before + 10 else "401"
+        server.plan = lambda request: OK if len(server.log) < before + 10 else "401"
         with pytest.raises(UserError, match="wants a key"):
             gen_train_data.main(with_option("--restart", arguments))
         assert captions(photos) == old
-        server.plan = lambda asked: OK if len(server.log) < before + 21 else "401"
+        server.plan = lambda request: OK if len(server.log) < before + 21 else "401"
         with pytest.raises(UserError, match="wants a key"):
             gen_train_data.main(arguments)
-        server.plan = lambda asked: OK
+        server.plan = lambda request: OK
         assert gen_train_data.main(with_option("--restart", arguments)) == 0
-        good = [asked.key for asked in server.log[before:] if asked.fault == OK]
+        good = [request.key for request in server.log[before:] if request.fault == OK]
         assert len(good) == len(set(good)) == IMAGES - 1
         assert gen_train_data.main(arguments) == 0
-        assert len([asked for asked in server.log if asked.fault == OK]) == 2 * (IMAGES - 1)
+        assert len([request for request in server.log if request.fault == OK]) == 2 * (IMAGES - 1)
     aside = json.loads((photos.parent / "texts" / "custom_qwen_gen_captions.before-1.json").read_text())
     assert len(aside) == IMAGES
 
@@ -101,10 +101,10 @@ def test_finished_shards_count_whatever_is_run_next(photos: Path) -> None:
 @pytest.fixture
 def other_model(photos: Path) -> Iterator[tuple[ChatServer, list[str], list[str]]]:
     """A journal with ten captions from model m, and arguments that generate the rest with another model, and with m."""
-    with ChatServer(lambda asked: OK if len(server.log) < 10 else "400") as server:
+    with ChatServer(lambda request: OK if len(server.log) < 10 else "400") as server:
         with pytest.raises(UserError, match="stopped after 10 failures"):
             gen_train_data.main(given(photos, server, config=("captioner.concurrency=1", "captioner.format=text")))
-        server.plan = lambda asked: OK
+        server.plan = lambda request: OK
         yield server, given(photos, server, config=("captioner.model=n",)), given(photos, server)
 
 
@@ -141,17 +141,17 @@ def test_restart_generates_all_and_sets_the_old_aside(
 def test_shards_are_merged_into_the_same_file(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """No image is in two shards, and merging requests nothing."""
     with ChatServer() as server:
-        assert gen_train_data.main(given(photos, server, into="whole")) == 0
-        asked = len(server.log)
+        assert gen_train_data.main(given(photos, server, into="unsharded")) == 0
+        sent = len(server.log)
         for shard in ("1/3", "3/3"):
             assert gen_train_data.main(given(photos, server, "--shard", shard)) == 0
         assert gen_train_data.main(given(photos, server, "--merge")) == 3
         assert "images not requested yet" in capfd.readouterr().out
         assert gen_train_data.main(given(photos, server, "--shard", "2/3")) == 0
-        assert len(server.log) == 2 * asked
+        assert len(server.log) == 2 * sent
         assert gen_train_data.main(given(photos, server, "--merge")) == 0
-        assert len(server.log) == 2 * asked
-    assert captions(photos) == captions(photos, "whole")
+        assert len(server.log) == 2 * sent
+    assert captions(photos) == captions(photos, "unsharded")
 
 
 @pytest.mark.parametrize("status", ["403", "404"])
@@ -159,10 +159,10 @@ def test_one_moderated_image_is_not_a_wrong_key(photos: Path, status: str) -> No
     """Once the model has answered, a forbidden request concerns that image alone."""
     bad: list[str] = []
 
-    def plan(asked: Asked) -> str:
+    def plan(request: ChatRequest) -> str:
         if len(server.log) == 5 and not bad:
-            bad.append(asked.key)
-        return status if asked.key in bad else OK
+            bad.append(request.key)
+        return status if request.key in bad else OK
 
     with ChatServer(plan) as server:
         config = ("captioner.concurrency=1", "captioner.retries=1")
@@ -171,10 +171,10 @@ def test_one_moderated_image_is_not_a_wrong_key(photos: Path, status: str) -> No
 
 
 @pytest.mark.parametrize("key", ["two words", "schlüssel", "a\x00b"])
-def test_what_cannot_be_a_key_is_said_of_the_variable(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_an_invalid_key_is_reported_by_its_variable(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setattr("os.environ", {"TSN_TEST_KEY": key, "TSN_OTHER": " sesame-open\r\n"})
-    with pytest.raises(UserError, match="the environment variable TSN_TEST_KEY holds no key") as told:
+    with pytest.raises(UserError, match="the environment variable TSN_TEST_KEY holds no key") as error:
         read_key("TSN_TEST_KEY")
-    assert key not in str(told.value)
+    assert key not in str(error.value)
     assert read_key("TSN_OTHER") == "sesame-open"
     assert read_key("TSN_NONE") == ""

@@ -19,7 +19,7 @@ from PIL import Image
 
 import gen_test_data
 import gen_train_data
-from tests.chat_server import OK, Asked, ChatServer
+from tests.chat_server import OK, ChatRequest, ChatServer
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -89,13 +89,13 @@ def test_a_run_that_is_killed_repeatedly_writes_the_same_file(photos: Path) -> N
             process.kill()
             process.communicate()
         process = started(given(photos, server))
-        said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, said
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
     files = [photos.parent / into / "custom_qwen_gen_captions.json" for into in ("texts", "undisturbed")]
     assert files[0].read_bytes() == files[1].read_bytes()
-    asked = Counter(one.key for one in server.log)
-    assert len(asked) == IMAGES - 1
-    assert asked.total() - len(asked) <= KILLS * 8
+    requests = Counter(one.key for one in server.log)
+    assert len(requests) == IMAGES - 1
+    assert requests.total() - len(requests) <= KILLS * 8
 
 
 def test_ctrl_c_lets_what_is_in_flight_finish(photos: Path) -> None:
@@ -104,25 +104,25 @@ def test_ctrl_c_lets_what_is_in_flight_finish(photos: Path) -> None:
         process = started(given(photos, server))
         wait_for(server, 12, process)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.splitlines()[0].startswith("stopping: what is in flight is waited for and saved")
-    assert said.splitlines()[-1] == "interrupted: run the same command again to resume"
-    assert "Traceback" not in said
+    assert output.splitlines()[0].startswith("stopping: what is in flight is waited for and saved")
+    assert output.splitlines()[-1] == "interrupted: run the same command again to resume"
+    assert "Traceback" not in output
     lines = (photos.parent / "texts" / "custom_qwen_gen_captions.journal.jsonl").read_text().splitlines()
     paid = {json.loads(line)["question"]["content"] for line in lines if json.loads(line)["text"]}
     assert len(paid) == len({one.key for one in server.log}) < IMAGES - 1
 
 
 def test_ctrl_c_does_not_wait_for_retry_after(photos: Path) -> None:
-    """The server asks for two minutes; Ctrl-C ends the run at once."""
-    with ChatServer(lambda asked: "429", retry_after=120.0) as server:
+    """The server requests a wait of two minutes; Ctrl-C ends the run at once."""
+    with ChatServer(lambda request: "429", retry_after=120.0) as server:
         process = started(given(photos, server))
         wait_for(server, 1, process)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=100)
-    assert process.returncode == 130, said
+        _, output = process.communicate(timeout=100)
+    assert process.returncode == 130, output
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(photos: Path) -> None:
@@ -133,10 +133,10 @@ def test_a_full_disk_is_one_line_and_loses_nothing(photos: Path) -> None:
 
     with ChatServer() as server:
         process = started(given(photos, server), preexec_fn=limit_file_size)
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
         assert process.returncode == 2
-        assert said.count("\n") == 1
-        assert "custom_qwen_gen_captions.journal.jsonl: File too large" in said
+        assert output.count("\n") == 1
+        assert "custom_qwen_gen_captions.journal.jsonl: File too large" in output
         kept = len((photos.parent / "texts" / "custom_qwen_gen_captions.journal.jsonl").read_bytes().splitlines()) - 1
         assert kept > 2
         before = len(server.log)
@@ -161,22 +161,22 @@ def test_failures_are_listed_left_out_and_requested_again_alone(
     """Exit status 3, with the command that requests only those; equal images are one request."""
     seen: list[str] = []
 
-    def plan(asked: Asked) -> str:
-        if asked.number == 0:
-            seen.append(asked.key)
-        return "refusal" if seen.index(asked.key) in (5, 9) else OK
+    def plan(request: ChatRequest) -> str:
+        if request.number == 0:
+            seen.append(request.key)
+        return "refusal" if seen.index(request.key) in (5, 9) else OK
 
     with ChatServer(plan) as server:
         arguments = given(photos, server, config=("captioner.concurrency=1",))
         assert gen_train_data.main(arguments) == 3
-        said = capfd.readouterr().err
-        assert "no caption for train/" in said
-        assert ": refusal\n" in said
-        assert "2 images failed" in said
-        assert "python gen_train_data.py --config" in said
+        output = capfd.readouterr().err
+        assert "no caption for train/" in output
+        assert ": refusal\n" in output
+        assert "2 images failed" in output
+        assert "python gen_train_data.py --config" in output
         assert len(captions(photos)) == IMAGES - 2
         assert len({one.key for one in server.log}) == IMAGES - 1
-        server.plan = lambda asked: OK
+        server.plan = lambda request: OK
         before = len(server.log)
         assert gen_train_data.main(arguments) == 0
         assert {one.key for one in server.log[before:]} == {seen[5], seen[9]}
@@ -186,16 +186,16 @@ def test_failures_are_listed_left_out_and_requested_again_alone(
 def test_images_that_disappear_during_a_run_are_failures(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """They are named, and the others are described."""
 
-    def plan(asked: Asked) -> str:
+    def plan(request: ChatRequest) -> str:
         for number in range(IMAGES - 5, IMAGES):
             (photos / "train" / f"{number:02d}.png").unlink(missing_ok=True)
         return OK
 
     with ChatServer(plan) as server:
         assert gen_train_data.main(given(photos, server)) == 3
-    said = capfd.readouterr().err
-    assert f"no caption for train/39.png: {photos / 'train' / '39.png'} cannot be read" in said
-    assert "5 images failed" in said
+    output = capfd.readouterr().err
+    assert f"no caption for train/39.png: {photos / 'train' / '39.png'} cannot be read" in output
+    assert "5 images failed" in output
     assert len(captions(photos)) == IMAGES - 5
 
 
@@ -204,25 +204,25 @@ def test_a_dry_run_counts_and_requests_nothing(photos: Path, capfd: pytest.Captu
     price = ("captioner.price=[1.0,10.0]",)
     with ChatServer() as server:
         assert gen_train_data.main(given(photos, server, "--dry-run", config=price)) == 0
-        said = capfd.readouterr().out
+        output = capfd.readouterr().out
         assert (
             f"{IMAGES} images, 0 of them done; {IMAGES} to request from openai:m ({IMAGES - 1} distinct), about "
-            in said
+            in output
         )
-        assert "cost about 0." in said
+        assert "cost about 0." in output
         assert server.log == []
         assert not (photos.parent / "texts").exists()
         assert gen_train_data.main(given(photos, server, "--shard", "1/2")) == 0
-        asked = len(server.log)
+        sent = len(server.log)
         capfd.readouterr()
         assert gen_train_data.main(given(photos, server, "--dry-run", "--shard", "1/2")) == 0
         assert "0 to request from openai:m\n" in capfd.readouterr().out
         assert gen_train_data.main(given(photos, server, "--dry-run", config=price)) == 0
-        left = IMAGES - 1 - asked
+        left = IMAGES - 1 - sent
         assert (
             f"about {400 * left:,} prompt tokens and {60 * left:,} reply tokens, cost about " in capfd.readouterr().out
         )
-        assert len(server.log) == asked
+        assert len(server.log) == sent
 
 
 def test_queries_are_rewritten_once_each(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -240,7 +240,7 @@ def test_queries_are_rewritten_once_each(photos: Path, capfd: pytest.CaptureFixt
 
 def test_no_key_is_in_any_file(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-sesame")
-    with ChatServer(lambda asked: "echo" if server.log else OK, key="sk-test-sesame") as server:
+    with ChatServer(lambda request: "echo" if server.log else OK, key="sk-test-sesame") as server:
         config = ("captioner.stop_after=100",)
         assert (
             gen_train_data.main(given(photos, server, config=config)) == 3

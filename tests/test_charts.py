@@ -25,7 +25,7 @@ def texts(svg: str) -> list[str]:
 
 
 def test_points_are_where_their_ticks_are() -> None:
-    """By the places of tick labels, from which those of the markers follow."""
+    """The expected positions of the markers follow from those of the tick labels."""
     root = ElementTree.fromstring(line_chart(chart(itc=[(1, 0), (2, 4), (3, 10)])))
     places = {str(text.text): (float(text.attrib["x"]), float(text.attrib["y"])) for text in root.iter("text")}
     marks = [use for use in root.iter("use") if use.find("title") is not None]
@@ -92,7 +92,7 @@ def test_texts_stay_texts() -> None:
     assert ATTACK in texts(svg)
 
 
-def test_the_largest_clusters_are_told_apart() -> None:
+def test_the_largest_clusters_can_be_distinguished() -> None:
     """By color and marker, with their names as tooltips; other images are dots, noise is rings."""
     named = {f"cluster {number}": [(number, -number), (3.0 * number, 5.0)] for number in range(8)}
     svg = scatter_plot(ScatterPlot("Clusters", named, [(100.0, 100.0)], [(-100.0, -100.0), (0.0, 0.0)], "note"))

@@ -147,8 +147,8 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path, zipped: bool) -> 
 @pytest.mark.parametrize("kept", [0, 1, 10, 1000, 100_000, 2_000_000])
 def test_a_truncated_release_is_a_one_line_error(tmp_path: Path, kept: int) -> None:
     """Wherever the download ended."""
-    whole = write_published_checkpoint(tmp_path / "whole.pth").read_bytes()
-    (tmp_path / "short.pth").write_bytes(whole[:kept])
+    content = write_published_checkpoint(tmp_path / "complete.pth").read_bytes()
+    (tmp_path / "short.pth").write_bytes(content[:kept])
     assert_refused(tmp_path / "short.pth", "download it again")
 
 
@@ -156,9 +156,9 @@ def test_a_truncated_release_is_a_one_line_error(tmp_path: Path, kept: int) -> N
 def test_a_truncated_checkpoint_is_a_one_line_error(tmp_path: Path, zipped: bool) -> None:
     """Both of PyTorch's formats, cut at a fifth, a half and before the end."""
     torch.save({"model": {"x": torch.rand(1000)}}, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
-    whole = (tmp_path / "w.pth").read_bytes()
-    for kept in (len(whole) // 5, len(whole) // 2, len(whole) - 30):
-        (tmp_path / "short.pth").write_bytes(whole[:kept])
+    content = (tmp_path / "w.pth").read_bytes()
+    for kept in (len(content) // 5, len(content) // 2, len(content) - 30):
+        (tmp_path / "short.pth").write_bytes(content[:kept])
         assert_refused(tmp_path / "short.pth", "download it again")
 
 

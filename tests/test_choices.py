@@ -1,4 +1,4 @@
-"""What a run may choose: when a round ends, who is held out, what is done about noise, where photographs are kept."""
+"""Options of a run: when a round ends, who is held out, how noise is handled, where photographs are cached."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from utils.device import explain_out_of_memory
 from utils.errors import UserError
 
 
-def test_a_round_ends_when_nothing_gets_better(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The best of a round and two epochs more; also where the run was left between these."""
+def test_a_round_ends_when_nothing_improves(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs after the best of a round; also if the run was interrupted between these."""
     figures = iter([1, 5, 4, 3, 9, 9, 9])
     monkeypatch.setattr("training.rounds.validate", lambda *_, **__: dict.fromkeys(("R1", "mAP"), float(next(figures))))
     arguments = quick_run(*small, tmp_path, "train.rounds=1", "train.epochs=9", "train.patience=2")
@@ -50,8 +50,8 @@ def records(people: list[int]) -> list[ImageRecord]:
     return [ImageRecord(Path(f"{n}.png"), f"{n}.png", ("a",), who, "train") for n, who in enumerate(people)]
 
 
-def test_people_who_are_held_out_are_whole_and_drawn() -> None:
-    """All images of a person go one way; the seed chooses; at least one person is on each side."""
+def test_held_out_people_are_drawn_with_all_their_images() -> None:
+    """All images of a person are on the same side; the seed chooses; at least one person is on each side."""
     every = records([person for person in range(20) for _ in range(3)])
     kept, held = hold_out(every, 0.2, seed=1)
     assert len(held) == 12
@@ -63,8 +63,8 @@ def test_people_who_are_held_out_are_whole_and_drawn() -> None:
         hold_out(records([-1, 3]), 0.5, seed=0)
 
 
-def test_a_run_is_chosen_on_who_is_held_out(small: Small, tmp_path: Path) -> None:
-    """Ten people, of whom two choose, and eight are trained on."""
+def test_an_epoch_is_selected_on_held_out_people(small: Small, tmp_path: Path) -> None:
+    """Of ten people, two are used for selection and eight for training."""
     choices = ("train.rounds=1", "train.epochs=1", "eval.select=held_out", "eval.held_out=0.2")
     train.main(quick_run(*small, tmp_path, *choices))
     with np.load(tmp_path / "pseudo_labels_0.npz") as labels:
@@ -73,10 +73,10 @@ def test_a_run_is_chosen_on_who_is_held_out(small: Small, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("found", "direction"), [(0, 1), (1, -1)])
-def test_labels_that_teach_nothing_are_refused_or_mended(
+def test_useless_labels_are_refused_or_computed_at_another_radius(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: int, direction: int
 ) -> None:
-    """All noise: wider; all one: narrower; reported each time, and saved when there are two clusters."""
+    """All noise: a larger radius; one cluster: a smaller one; reported each time, and saved with two clusters."""
     tried: list[float] = []
 
     def clustered(features: object, options: PseudoLabelOptions, **_: object) -> PseudoLabels:
@@ -103,8 +103,8 @@ def test_labels_that_teach_nothing_are_refused_or_mended(
     assert np.array_equal(stored[0], labels.labels)
 
 
-def test_a_mapped_file_changes_nothing_and_is_made_once(small: Small, tmp_path: Path) -> None:
-    """The same run as with photographs from their files; the file is whole, and used again."""
+def test_a_mapped_file_changes_nothing_and_is_written_once(small: Small, tmp_path: Path) -> None:
+    """The same run as with photographs from their files; the file is complete and is used again."""
     for name, kept in (("files", "false"), ("mapped", "mapped")):
         train.main(quick_run(*small, tmp_path / name, "train.rounds=1", f"train.cache={kept}"))
     assert_same_run(tmp_path / "files", tmp_path / "mapped")
@@ -119,8 +119,8 @@ def test_a_mapped_file_changes_nothing_and_is_made_once(small: Small, tmp_path: 
     assert all(images(path).tobytes() == plain(path).tobytes() for path in paths[:5])
 
 
-def test_tensorboard_shows_what_the_log_says(small: Small, tmp_path: Path) -> None:
-    """Drawn afresh from the log when a run goes on: no point twice, and none that the log has not."""
+def test_tensorboard_shows_the_log(small: Small, tmp_path: Path) -> None:
+    """Written again from the log when a run resumes: no point twice, and none that is not in the log."""
     arguments = quick_run(*small, tmp_path, "train.rounds=1", "run.tensorboard=true")
     train.main(arguments)
     train.main(arguments)
@@ -156,6 +156,6 @@ def test_seeds_are_summarized_with_their_deviation(tmp_path: Path, capsys: pytes
 
 
 def test_a_gpu_that_is_too_small_is_one_line() -> None:
-    """It names the keys to turn."""
+    """It names the keys to change."""
     with pytest.raises(UserError, match=r"model\.checkpointed_blocks .*train\.batch_size"), explain_out_of_memory():
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -1,4 +1,4 @@
-"""`python -m clustering`: any feature file in, labels and a summary out; and what the quality figures mean."""
+"""`python -m clustering`: labels and a summary of any feature file; and the quality figures."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_labels_can_be_text_and_no_other_file_is_left(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_file_is_one_line(name: str, content: object, message: str, tmp_path: Path) -> None:
-    """That names the file or what it holds."""
+    """It names the file or its content."""
     path = tmp_path / name
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -139,7 +139,7 @@ def test_pairs_and_purity_by_hand() -> None:
 
 
 def test_agreement_with_the_round_before() -> None:
-    """1 for the same clusters under other numbers, less for others; noise joins no noise."""
+    """1 for the same clusters under other numbers, less for others; noise is never grouped with noise."""
     labels = np.array([0, 0, 1, 1, -1, -1])
     assert label_quality(labels, previous=np.array([5, 5, 2, 2, -1, -1]))["ari_before"] == 1
     assert label_quality(labels, previous=np.array([5, 5, 2, 2, 3, 3]))["ari_before"] < 1

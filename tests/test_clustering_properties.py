@@ -23,10 +23,10 @@ floats = st.sampled_from([np.float16, np.float32, np.float64])
 
 
 def people(seed: int, count: int, kind: type = np.float64) -> NDArray:
-    """Points around a few centres, none twice."""
+    """Points around a few centers, none twice."""
     random = np.random.default_rng(seed)
-    centres = random.normal(size=(max(1, count // 5), 5))
-    return (centres[random.integers(0, len(centres), count)] + 0.3 * random.normal(size=(count, 5))).astype(kind)
+    centers = random.normal(size=(max(1, count // 5), 5))
+    return (centers[random.integers(0, len(centers), count)] + 0.3 * random.normal(size=(count, 5))).astype(kind)
 
 
 @quickly
@@ -62,7 +62,7 @@ def test_the_order_of_the_points_does_not_matter(seed: int, count: int, eps: flo
 
 @quickly
 @given(seed=seeds, copies=st.integers(4, 6), kind=floats)
-def test_copies_of_a_point_land_together(seed: int, copies: int, kind: type) -> None:
+def test_copies_of_a_point_share_a_cluster(seed: int, copies: int, kind: type) -> None:
     """Every photograph several times over, with room for all copies among its neighbors."""
     features = people(seed, 12, kind)
     labels = assign_pseudo_labels(np.repeat(features, copies, axis=0), k1=copies - 1, k2=1, eps=0.3).labels
@@ -120,7 +120,7 @@ def test_a_bound_leaves_out_what_is_beyond_and_nothing_else(seed: int, bound: fl
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_values_that_are_no_numbers_are_named_by_their_rows(wrong: float) -> None:
+def test_values_that_are_not_finite_are_named_by_their_rows(wrong: float) -> None:
     """One line."""
     features = people(0, 12)
     features[[3, 7], 1] = wrong
@@ -145,7 +145,7 @@ def test_values_that_are_no_numbers_are_named_by_their_rows(wrong: float) -> Non
     ],
 )
 def test_impossible_settings_are_one_line(options: dict, message: str) -> None:
-    """That says what is wrong."""
+    """It names the problem."""
     with pytest.raises(UserError, match=message):
         assign_pseudo_labels(people(0, 12), **options)
 

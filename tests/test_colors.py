@@ -7,7 +7,7 @@ import pytest
 
 from captioning.lexicon import COLORS
 from captioning.palette.colors import COLOR_NAMES, name_color, normalize_brightness, rgb_to_lab
-from tests.small import COLOURS as GARMENTS
+from tests.small import COLORS as GARMENTS
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Settings: every shipped file loads, layers lie in order, and each mistake is one line that names the key."""
+"""Settings: every shipped file loads, layers override each other, and each mistake is one line that names the key."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def test_each_data_set_has_a_config() -> None:
             assert load_config(path).data.name == path.stem
 
 
-def test_every_key_of_base_is_said_in_a_comment() -> None:
-    """A comment on its own line; `epochs` alone speaks for itself beside `rounds`, and a few that repeat their name."""
+def test_every_key_of_base_is_explained_in_a_comment() -> None:
+    """A comment on its own line, except for `epochs`, next to `rounds`, and a few whose names are clear."""
     lines = (FOLDER / "base.yaml").read_text().splitlines()
     bare = [line.split(":")[0].strip() for line in lines if re.match(r"  \w+:", line) and "#" not in line]
     assert set(bare) <= {"epochs", "batch_size", "weight_decay", "seed"}
 
 
 def test_base_holds_every_key_of_the_schema_and_no_other() -> None:
-    """Defaults stand in one file alone."""
+    """Defaults are in one file only."""
     known = {f"{section}.{field.name}" for section, group in SECTIONS.items() for field in fields(group)}
     assert set(flatten(read_yaml(FOLDER / "base.yaml"))) == known
     assert all(field.default is MISSING for group in SECTIONS.values() for field in fields(group))
 
 
-def test_layers_lie_in_order(tmp_path: Path) -> None:
+def test_layers_override_each_other_in_order(tmp_path: Path) -> None:
     """base < preset < file < --set: each value comes from the topmost layer that has it."""
     file = tmp_path / "own.yaml"
     file.write_text("model: {preset: tiny}\ntrain: {epochs: 3, lr: 1e-4}\n")
@@ -77,7 +77,7 @@ def test_a_preset_set_on_the_command_line_brings_its_values() -> None:
 
 
 def test_numbers_in_exponent_form_are_numbers() -> None:
-    """YAML 1.1 would take 1e-5 for text."""
+    """YAML 1.1 would read 1e-5 as text."""
     for text, number in (("1e-5", 1e-5), ("2.5E3", 2500.0), ("-1e2", -100.0), (".5e1", 5.0), ("1.0e-5", 1e-5)):
         assert parse_override(f"train.lr={text}") == {"train": {"lr": number}}
     assert parse_override("run.dir=1e-5x") == {"run": {"dir": "1e-5x"}}
@@ -140,11 +140,11 @@ def test_values_set_are_read_as_yaml() -> None:
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(override: str, message: str) -> None:
-    """What is wrong, where it came from, and what is known or allowed."""
-    with pytest.raises(UserError, match=message) as told:
+    """The problem, its source, and the known or allowed values."""
+    with pytest.raises(UserError, match=message) as error:
         load_config(DEMO, [override])
-    assert "\n" not in str(told.value)
-    assert len(str(told.value)) < 400
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ def test_a_broken_file_is_one_line_that_names_it(tmp_path: Path, text: str, mess
     """Broken YAML, a list, an unknown key, an empty section."""
     file = tmp_path / "own.yaml"
     file.write_text(text)
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as error:
         load_config(file)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_missing_file_names_the_nearest_one(tmp_path: Path) -> None:
-    """A folder and bytes that are no text are named, too."""
+    """A folder and bytes that are not text are named, too."""
     with pytest.raises(UserError, match=r"no such config: .*demmo\.yaml: did you mean .*demo\.yaml\?"):
         load_config(FOLDER / "demmo.yaml")
     with pytest.raises(UserError, match="cannot read config"):
@@ -188,7 +188,7 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["my photos #1", "42", "no", "2026-13-24", "a: b", "[x", "~user"])
-def test_a_path_is_taken_as_it_stands(text: str) -> None:
+def test_a_path_is_taken_literally(text: str) -> None:
     """Whatever YAML would make of it; null and quotes still mean what they mean."""
     assert load_config(DEMO, [f"run.dir={text}"]).run.dir == text
     assert load_config(DEMO, [f"run.dir='{text}'"]).run.dir == text

@@ -51,13 +51,13 @@ def defines(tree: ast.AST, name: str) -> bool:
 
 
 def test_there_are_pages_with_links() -> None:
-    """So that the rules below speak of something."""
+    """Without any, the tests below would pass without checking anything."""
     assert name_of(ROOT / "docs/method.md") in map(name_of, PAGES)
     assert len(links(ROOT / "docs/method.md")) > 40
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_what_is_linked_is_there(page: Path) -> None:
+def test_link_targets_exist(page: Path) -> None:
     """The file, within the repository, and the heading if one is named."""
     for text, target in links(page):
         file, anchor = file_of(page, target), target.partition("#")[2]
@@ -79,7 +79,7 @@ def test_a_name_that_is_linked_is_defined_there(page: Path) -> None:
 
 @pytest.mark.parametrize("name", ["one", "Two", "Two.three", "Two.four", "FIVE", "SIX", "one.inner"])
 def test_definitions_of_every_kind_are_found(name: str) -> None:
-    """Functions, classes, methods, constants, and what stands in a function; nothing that is only used."""
+    """Functions, classes, methods, constants, and definitions within a function; nothing that is only used."""
     source = "import seven\ndef one():\n def inner(): pass\nclass Two:\n four: int\n def three(self): pass\n"
     tree = ast.parse(source + "FIVE, EIGHT = 1, 2\nSIX: int = seven.nine\n")
     assert defines(tree, name)

@@ -1,4 +1,4 @@
-"""How scripts end: one line and status 2 for what the user can mend, 130 for Ctrl-C, a traceback for our own faults."""
+"""How scripts end: one line and status 2 for user errors, 130 for Ctrl-C, a traceback for bugs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_user_error_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str
 
 
 def test_an_interrupt_is_one_line_and_status_130(capsys: pytest.CaptureFixture[str]) -> None:
-    """It says how to go on."""
+    """It explains how to resume."""
     assert status(raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "interrupted: run the same command again to resume\n"
 
@@ -47,8 +47,8 @@ def test_the_status_of_main_is_the_scripts() -> None:
     assert [status(lambda: None), status(lambda: 0), status(lambda: 3)] == [0, 0, 3]
 
 
-def test_our_own_faults_keep_their_traceback() -> None:
-    """What is no user error is not dressed up as one."""
+def test_bugs_keep_their_traceback() -> None:
+    """Only user errors become one-line messages."""
     with pytest.raises(ValueError, match="a fault"):
         run_script(raising(ValueError("a fault")))
 
@@ -80,12 +80,12 @@ def test_a_real_interrupt_ends_a_process_with_130() -> None:
 
 
 def test_an_interrupt_while_libraries_load_leaves_one_line() -> None:
-    """And a process that died of the signal, as its shell should see."""
+    """The process is terminated by the signal, as its shell expects."""
     program = "import utils.interrupts, time; print('ready', flush=True); time.sleep(60)"
     assert interrupted(program) == (-signal.SIGINT, "interrupted: run the same command again to resume\n")
 
 
-def test_the_device_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_is_one_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     """auto falls back on the CPU; a GPU that is not there is a user error that names the key."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and JSON that is told apart from what is none."""
+"""Files that are written completely or not at all, and errors for invalid JSON."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_written_beside_and_renamed(tmp_path: Path) -> None:
-    """Until the block ends, the old content stands under the name."""
+def test_a_file_is_written_under_another_name_and_renamed(tmp_path: Path) -> None:
+    """Until the block ends, the file has its old content."""
     target = tmp_path / "a.txt"
     target.write_text("old")
     with atomic_write(target) as aside:
@@ -29,8 +29,8 @@ def test_a_file_is_written_beside_and_renamed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt()])
-def test_a_failing_writer_leaves_the_old_file_and_no_rest(tmp_path: Path, error: BaseException) -> None:
-    """An error or Ctrl-C in the middle of writing, and the error goes on as it is."""
+def test_a_failing_writer_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, error: BaseException) -> None:
+    """An error or Ctrl-C during writing, which is raised unchanged."""
     target = tmp_path / "a.txt"
     target.write_text("old")
 
@@ -46,7 +46,7 @@ def test_a_failing_writer_leaves_the_old_file_and_no_rest(tmp_path: Path, error:
 
 
 def test_a_failing_first_write_leaves_nothing(tmp_path: Path) -> None:
-    """No empty file that looks like a result; a value that is no JSON does not touch the old one."""
+    """No empty file that looks like a result; a value that is not JSON leaves the old file unchanged."""
     with pytest.raises(ValueError, match="bad"), atomic_write(tmp_path / "a.txt"):
         raise ValueError("bad")
     write_json(tmp_path / "b.json", [1])
@@ -56,7 +56,7 @@ def test_a_failing_first_write_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == ["b.json"]
 
 
-def test_folders_are_made_on_the_way(tmp_path: Path) -> None:
+def test_missing_folders_are_created(tmp_path: Path) -> None:
     """Parents need not exist."""
     write_text(tmp_path / "x" / "y" / "a.txt", "é")
     assert (tmp_path / "x" / "y" / "a.txt").read_bytes() == "é".encode()
@@ -85,7 +85,7 @@ def test_a_file_where_a_folder_should_be_is_one_line(tmp_path: Path) -> None:
 
 
 def test_json_comes_back_as_written_and_is_readable(tmp_path: Path) -> None:
-    """UTF-8 as it is, one value a line, a line end at the end."""
+    """UTF-8 as it is, one value per line, a line end at the end."""
     value = {"a": [1, 2.5, None, "é – 日本"], "b": {"c": True}}
     write_json(tmp_path / "a.json", value)
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
@@ -103,16 +103,16 @@ def test_json_comes_back_as_written_and_is_readable(tmp_path: Path) -> None:
         (b"\xff\xfe\x00", r"a\.json is not UTF-8 text"),
     ],
 )
-def test_json_that_is_none_says_where_it_breaks(tmp_path: Path, content: bytes, message: str) -> None:
+def test_an_error_for_invalid_json_gives_its_position(tmp_path: Path, content: bytes, message: str) -> None:
     """Line and column, on one line."""
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as error:
         read_json(tmp_path / "a.json")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_missing_json_file_or_a_folder_is_named(tmp_path: Path) -> None:
-    """Both are the user's to mend."""
+    """Both are user errors."""
     with pytest.raises(UserError, match=r"a\.json is missing"):
         read_json(tmp_path / "a.json")
     with pytest.raises(UserError, match=r"cannot read .*: Is a directory"):

@@ -36,8 +36,8 @@ def test_every_color_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_a_truncated_image_is_an_error(tmp_path: Path, share: float) -> None:
     """Pillow's option to fill the rest with gray is not used."""
-    whole = noise(tmp_path / "a.jpg")
-    (tmp_path / "a.jpg").write_bytes(whole[: int(share * len(whole))])
+    content = noise(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes(content[: int(share * len(content))])
     with pytest.raises(BrokenImageError, match=r"a\.jpg cannot be read \(") as error:
         open_image(tmp_path / "a.jpg")
     assert "\n" not in str(error.value)

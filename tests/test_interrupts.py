@@ -1,4 +1,4 @@
-"""Ctrl-C where something paid for is on its way: the first asks, the second insists."""
+"""Ctrl-C while paid requests are in flight: the first requests a stop, the second stops at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.captioner_options import captioner_options
 from utils.interrupts import GracefulShutdown
 
 
-def test_the_first_asks_and_the_second_insists(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_first_requests_a_stop_and_the_second_stops_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     with GracefulShutdown("wait") as shutdown:
         assert not shutdown.requested
         os.kill(os.getpid(), signal.SIGINT)
@@ -26,8 +26,8 @@ def test_the_first_asks_and_the_second_insists(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == "wait\n"
 
 
-def test_being_told_to_end_asks_too_and_afterwards_all_is_as_before() -> None:
-    """A job that is to make room: SIGTERM."""
+def test_sigterm_requests_a_stop_too_and_handlers_are_restored() -> None:
+    """Schedulers send it to jobs that are preempted."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with GracefulShutdown("wait") as shutdown:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -36,7 +36,7 @@ def test_being_told_to_end_asks_too_and_afterwards_all_is_as_before() -> None:
 
 
 def test_a_local_model_finishes_its_batch() -> None:
-    """The batch at work is answered; the next one is not begun. The model is replaced by one that is interrupted."""
+    """The current batch is answered; the next one is not started. The model is replaced by one that is interrupted."""
 
     class Interrupted(LocalModel):
         def __init__(self) -> None:
@@ -61,10 +61,10 @@ def test_a_local_model_finishes_its_batch() -> None:
 def test_outside_the_main_thread_nothing_is_changed() -> None:
     def enter() -> None:
         with GracefulShutdown("wait") as shutdown:
-            told.append(shutdown.requested is None)
+            found.append(shutdown.requested is None)
 
-    told: list[bool] = []
+    found: list[bool] = []
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
-    assert told == [True]
+    assert found == [True]

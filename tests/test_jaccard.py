@@ -17,10 +17,10 @@ Dense = NDArray[np.float64]
 
 
 def blobs(count: int, people: int, seed: int, spread: float = 0.6) -> Dense:
-    """Points around a few centres, [count, 6]."""
+    """Points around a few centers, [count, 6]."""
     random = np.random.default_rng(seed)
-    centres = random.normal(size=(people, 6))
-    return centres[np.arange(count) % people] + spread * random.normal(size=(count, 6))
+    centers = random.normal(size=(people, 6))
+    return centers[np.arange(count) % people] + spread * random.normal(size=(count, 6))
 
 
 def dense_jaccard(features: Dense, k1: int, k2: int) -> Dense:
@@ -106,7 +106,9 @@ def test_distance_is_symmetric_with_a_stored_zero_diagonal() -> None:
 def test_duplicates_are_at_a_stored_zero() -> None:
     """Two photographs with one feature are zero apart, and that zero is an entry, not an absence."""
     five = blobs(5, 1, 0)
-    features = np.concatenate([five, five, five + 100, five + 100])  # neighborhoods of 10, which k1 = 9 holds whole
+    features = np.concatenate(
+        [five, five, five + 100, five + 100]
+    )  # neighborhoods of 10, which k1 = 9 covers completely
     distance = jaccard_distance(features, k1=9, k2=1)
     for point, twin in ((0, 5), (4, 9), (12, 17)):
         row = slice(distance.indptr[point], distance.indptr[point + 1])

@@ -81,16 +81,16 @@ def test_failures_are_recorded_and_requested_again(tmp_path: Path) -> None:
 
 
 def test_an_incomplete_last_line_is_dropped(tmp_path: Path) -> None:
-    """A killed process leaves one, of any length; what is appended next is on a line of its own."""
+    """A killed process leaves one, of any length; what is appended next is on a separate line."""
     file = tmp_path / "train.json"
     path = journal_file(file)
     with Journal(path) as journal:
         journal.append(ONE, Answer("A man."))
         first = path.stat().st_size
         journal.append(TWO, Answer("é"))
-    whole = path.read_bytes()
-    for cut in (first + 1, first + 30, len(whole) - 4, len(whole) - 1):
-        path.write_bytes(whole[:cut])
+    content = path.read_bytes()
+    for cut in (first + 1, first + 30, len(content) - 4, len(content) - 1):
+        path.write_bytes(content[:cut])
         assert read_journals(file).get(ONE) == Answer("A man.")
         assert read_journals(file).get(TWO) is None
         with Journal(path) as journal:

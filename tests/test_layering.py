@@ -53,7 +53,7 @@ CODE = sources(tests=False)
 
 
 def test_the_walk_sees_the_repository() -> None:
-    """Packages, scripts and tests are found, so that the rules below speak of something."""
+    """Packages, scripts and tests are found: otherwise the tests below would pass without checking anything."""
     assert {"train", "test", "gen_train_data", "gen_test_data", "check_data"} <= SCRIPTS
     assert all((ROOT / name / "__init__.py").is_file() for name in PACKAGES)
     assert len(CODE) > 50
@@ -70,25 +70,25 @@ def test_a_script_handles_ctrl_c_before_it_loads_libraries(script: str) -> None:
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
-def test_imports_go_down_alone(package: str) -> None:
+def test_imports_only_go_down(package: str) -> None:
     """Scripts -> captioning, training, retrieval, clustering -> models, data -> utils; only scripts import configs."""
     level = next(number for number, names in enumerate(LEVELS) if package in names)
     below = set().union(*LEVELS[level + 1 :])
-    # On the second level, packages may know one another, as long as no two know each other.
+    # On the second level, packages may import one another, as long as no two import each other.
     allowed = below | (LEVELS[level] if level == 1 else set()) | {package}
     for path in modules(package):
         wrong = packages(path) & (PACKAGES | SCRIPTS | {"tests"}) - allowed
         assert not wrong, f"{name_of(path)} imports {sorted(wrong)}"
 
 
-def test_models_and_data_do_not_know_each_other() -> None:
+def test_models_and_data_do_not_import_each_other() -> None:
     """Tensors on one side, files on the other."""
     for one, other in (("models", "data"), ("data", "models")):
         assert [name_of(path) for path in modules(one) if other in packages(path)] == []
 
 
 def test_no_two_packages_import_each_other() -> None:
-    """The graph of packages has no circle."""
+    """The graph of packages has no cycle."""
     graph = {
         package: set().union(*(packages(path) for path in modules(package))) & PACKAGES - {package}
         for package in PACKAGES
@@ -99,12 +99,12 @@ def test_no_two_packages_import_each_other() -> None:
 
 
 def test_no_code_imports_tests() -> None:
-    """What ships does not need what checks or measures it."""
+    """The code does not depend on its tests or benchmarks."""
     assert [name_of(path) for path in CODE if {"tests", "benchmarks"} & packages(path)] == []
 
 
 def test_loading_never_unpickles() -> None:
-    """`torch.load` says weights_only=True, and `np.load` never allows pickles."""
+    """`torch.load` is called with weights_only=True, and `np.load` never allows pickles."""
     for path in sources(tests=True):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
@@ -115,7 +115,7 @@ def test_loading_never_unpickles() -> None:
 
 
 def pickle_uses(path: Path) -> set[str]:
-    """What a file takes from the pickle module."""
+    """The names that a file imports from the pickle module."""
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     return {
         ast.unparse(node)
@@ -125,7 +125,7 @@ def pickle_uses(path: Path) -> set[str]:
 
 
 def test_nothing_is_pickled() -> None:
-    """Only the name of pickle's error is known, to turn it into one line."""
+    """Only pickle's error is imported, to report it in one line."""
     for path in sources(tests=True):
         taken = {"cPickle", "dill", "joblib", "shelve", "cloudpickle"} & packages(path)
         assert not taken, f"{name_of(path)} imports {sorted(taken)}"
@@ -134,7 +134,7 @@ def test_nothing_is_pickled() -> None:
 
 
 def test_every_required_package_is_used() -> None:
-    """A line of requirements.txt that nothing imports costs everybody an installation."""
+    """A line of requirements.txt that nothing imports would be installed for nothing."""
     used = set().union(*(packages(path) for path in CODE))
     used |= {THROUGH_TORCH[module] for path in CODE for module in imported(path) & THROUGH_TORCH.keys()}
     lines = [line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
@@ -144,8 +144,8 @@ def test_every_required_package_is_used() -> None:
 
 
 def test_every_imported_package_is_required() -> None:
-    """What the code imports is the standard library, the project, or stands in requirements.txt."""
-    text = (ROOT / "requirements.txt").read_text() + "markupsafe\n"  # jinja2's own strings, and always beside it
+    """What the code imports is the standard library, the project, or listed in requirements.txt."""
+    text = (ROOT / "requirements.txt").read_text() + "markupsafe\n"  # installed with jinja2, whose strings it provides
     required = {re.split(r"[<>=!~\[; ]", line)[0].lower() for line in text.splitlines() if line and line[0] != "#"}
     known = (
         {IMPORT_NAMES.get(name, name) for name in required}
@@ -159,16 +159,16 @@ def test_every_imported_package_is_required() -> None:
 
 
 def test_no_name_hides_another_package() -> None:
-    """`datasets` is a folder of data, not the library of that name, and no module is called as a standard one is."""
+    """`datasets` is a folder of data, not the library of that name, and no module has the name of a standard one."""
     for folder in ("datasets", "output", "checkpoint", "pre_gen_data"):
         assert not (ROOT / folder / "__init__.py").exists()
     assert not [name_of(path) for path in sources(tests=True) if path.name == "logging.py"]
-    # test.py is the script's given name; the standard library's own tests are imported by nobody.
+    # test.py is the script's given name; the standard library's own tests are never imported.
     assert not (SCRIPTS | PACKAGES) & (sys.stdlib_module_names - {"test"})
 
 
-def test_no_home_folder_and_no_key_stands_in_the_code() -> None:
-    """Nobody's paths, nobody's secrets: in code, settings and shell scripts."""
+def test_no_home_folder_and_no_key_is_in_the_code() -> None:
+    """No personal paths and no secrets in code, settings and shell scripts."""
     private = re.compile(r"(?<![\w.])/(home|Users|root)/\w+|\bsk-[A-Za-z0-9]{20,}")
     settings = [*ROOT.glob("*.bash"), *(ROOT / "scripts").iterdir(), *(ROOT / "configs").rglob("*.yaml")]
     for path in {*CODE, *(path for path in settings if path.is_file())}:

@@ -36,10 +36,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Models by family and reply, each written once."""
     known: dict[Any, Path] = {}
 
-    def folder(family: Family, says: tuple[str, ...] | None = CAPTION, **options: Any) -> Path:
-        key = (family, says, *options.items())
+    def folder(family: Family, reply: tuple[str, ...] | None = CAPTION, **options: Any) -> Path:
+        key = (family, reply, *options.items())
         if key not in known:
-            known[key] = write_model(tmp_path_factory.mktemp("models") / family, family, says=says, **options)
+            known[key] = write_model(tmp_path_factory.mktemp("models") / family, family, reply=reply, **options)
         return known[key]
 
     return folder
@@ -138,7 +138,7 @@ def test_rewrites_do_not_depend_on_the_batch(family: Family, folders: Callable[.
 def test_image_tokens_get_two_dimensional_positions(
     folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Qwen numbers rows and columns of patches; without the token types, it would take them for a line of text."""
+    """Qwen numbers rows and columns of patches; without the token types, it would treat them as a line of text."""
     seen: list[torch.Tensor] = []
     watch(monkeypatch, lambda inputs, size: seen.append(inputs["mm_token_type_ids"]))
     list(backend(service(folders("qwen2_5_vl"))).describe(photographs[:2]))
@@ -179,16 +179,16 @@ def test_large_photographs_are_scaled_down(photographs: list[Path]) -> None:
 
 
 def test_slots_are_requested_as_json(folders: Callable[..., Path], photographs: list[Path]) -> None:
-    """With form "json"; a reply that is no JSON is a problem, and "auto" requests the filled template."""
+    """With form "json"; a reply that is not JSON is a problem, and "auto" requests the filled template."""
     slots = ('{"gender": "female",', ' "upper_color": "red",', ' "upper_garment": "coat", "hair_color": null}')
-    asked = replace(service(folders("qwen2_5_vl", slots)), format="json")
-    [answer] = settled(backend(asked).describe(photographs[:1]))
+    options = replace(service(folders("qwen2_5_vl", slots)), format="json")
+    [answer] = settled(backend(options).describe(photographs[:1]))
     assert answer.text == "The female is wearing a red coat."
-    [answer] = settled(backend(replace(asked, model=str(folders("qwen2")))).rewrite(["a man"]))
+    [answer] = settled(backend(replace(options, model=str(folders("qwen2")))).rewrite(["a man"]))
     assert answer.text is None
     assert answer.problem.startswith("no JSON object")
     assert answer.said == TEXT
-    forms = [settled(backend(replace(asked, format=form)).rewrite(["a man"])) for form in ("auto", "text", "json")]
+    forms = [settled(backend(replace(options, format=form)).rewrite(["a man"])) for form in ("auto", "text", "json")]
     assert forms[0] == forms[1] != forms[2]
 
 
@@ -219,14 +219,14 @@ def test_unfit_answers_alone_stop_the_run(
 
 def test_a_fit_answer_restarts_the_count(folders: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Unfit answers are counted from the last fit one on; the replies are given by the test."""
-    said = iter([SORRY[0], SORRY[0], TEXT, SORRY[0], SORRY[0], TEXT, SORRY[0], SORRY[0], SORRY[0], SORRY[0]])
+    replies = iter([SORRY[0], SORRY[0], TEXT, SORRY[0], SORRY[0], TEXT, SORRY[0], SORRY[0], SORRY[0], SORRY[0]])
     monkeypatch.setattr(
-        LocalModel, "reply", lambda self, prompts, most: [Reply(next(said), 9, 9, True) for _ in prompts]
+        LocalModel, "reply", lambda self, prompts, most: [Reply(next(replies), 9, 9, True) for _ in prompts]
     )
     monkeypatch.setattr("captioning.captioner._UNFIT_FACTOR", 1)
-    asked = replace(service(folders("qwen2")), batch_size=2, stop_after=3)
+    options = replace(service(folders("qwen2")), batch_size=2, stop_after=3)
     problems: list[str] = []
-    rewritten = backend(asked).rewrite([f"a man {number}" for number in range(20)])
+    rewritten = backend(options).rewrite([f"a man {number}" for number in range(20)])
     with pytest.raises(UserError, match="4 failures in a row"):
         problems.extend(answer.problem for _, answer in rewritten)
     assert len(problems) == 10
@@ -244,13 +244,13 @@ def test_batches_shrink_where_memory_runs_out(
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     watch(monkeypatch, small)
-    asked = replace(service(folders("qwen2_5_vl")), batch_size=8)
-    answers = settled(backend(asked).describe(photographs * 2))
+    options = replace(service(folders("qwen2_5_vl")), batch_size=8)
+    answers = settled(backend(options).describe(photographs * 2))
     assert [answer.text for answer in answers] == [TEXT] * 14
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2]
 
 
-def test_a_photograph_too_large_for_the_memory_is_a_failure_of_its_own(
+def test_a_photograph_too_large_for_the_memory_is_a_single_failure(
     folders: Callable[..., Path], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are described."""

@@ -33,18 +33,18 @@ def test_a_model_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return real(*names, **options)
 
     monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", load)
-    asked = captioner_options(model=str(write_model(tmp_path / "model", "qwen3_vl", tied=True)), max_tokens=2)
+    options = captioner_options(model=str(write_model(tmp_path / "model", "qwen3_vl", tied=True)), max_tokens=2)
     images = [picture(tmp_path / "red.png")]
     for _ in range(2):
-        assert len(list(LocalBackend(asked, "cpu").describe(images))) == 1
-        assert len(list(LocalBackend(asked, "cpu").rewrite(["a man"]))) == 1
+        assert len(list(LocalBackend(options, "cpu").describe(images))) == 1
+        assert len(list(LocalBackend(options, "cpu").rewrite(["a man"]))) == 1
     assert len(loads) == 1
     assert loads[0]["dtype"] == torch.float32
     assert loads[0]["use_safetensors"]
 
 
 def test_decoding_is_greedy(tmp_path: Path) -> None:
-    """Whatever sampling and repetition penalty the generation config of a model asks for."""
+    """Whatever sampling and repetition penalty the generation config of a model sets."""
     folder = write_model(tmp_path / "model", "qwen2")
     prompts = [Prompt(query_prompt("text", query)) for query in ("red, or blue?", "what?")]
     replies = load_model(str(folder), "cpu", images=False).reply(prompts, 24)
@@ -58,8 +58,8 @@ def test_decoding_is_greedy(tmp_path: Path) -> None:
 def test_thinking_is_no_part_of_a_rewrite(tmp_path: Path) -> None:
     """With a template that opens it, or with one that can switch it off."""
 
-    def rewrite(says: tuple[str, ...], ending: str) -> str | None:
-        folder = write_model(tmp_path / "model", "qwen2", says=says, template=TEMPLATE + ending)
+    def rewrite(reply: tuple[str, ...], ending: str) -> str | None:
+        folder = write_model(tmp_path / "model", "qwen2", reply=reply, template=TEMPLATE + ending)
         model = folder.rename(tmp_path / f"model {len(ending)}")
         [(_, answer)] = LocalBackend(captioner_options(model=str(model)), "cpu").rewrite(["red"])
         return answer.text

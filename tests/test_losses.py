@@ -49,7 +49,7 @@ TEXT: Rows = [[2.0, 0.5, 0.4], [0.5, 0.2, 0.3], [1.0, 0.3, 0.2]]
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], [4, 4, 7], [1, 1, 1]])
 def test_itc_is_the_published_formula(labels: list[int]) -> None:
-    """One, two and three images to a label; embeddings of any length are normalised in the loss."""
+    """One, two and three images to a label; embeddings of any length are normalized in the loss."""
     found = itc_loss(torch.tensor(IMAGE), torch.tensor(TEXT), torch.tensor(labels))
     assert float(found) == pytest.approx(itc_by_hand(IMAGE, TEXT, labels), rel=1e-5)
 
@@ -109,7 +109,7 @@ def negatives_by_hand(image: Tensor, text: Tensor, labels: list[int]) -> tuple[l
 
 @pytest.mark.parametrize("seed", range(5))
 def test_hard_negatives_are_the_most_similar_of_another_label(seed: int) -> None:
-    """Never of the same label, and by products of projections that are not normalised."""
+    """Never of the same label, and by products of projections that are not normalized."""
     torch.manual_seed(seed)
     image, text = 0.1 * torch.randn(12, 8), 0.1 * torch.randn(12, 8) * torch.arange(1, 13)[:, None] / 6
     labels = torch.randint(0, 4, (12,))
@@ -119,7 +119,7 @@ def test_hard_negatives_are_the_most_similar_of_another_label(seed: int) -> None
     assert (image_index.tolist(), text_index.tolist()) == negatives_by_hand(image, text, labels.tolist())
 
 
-def test_projections_are_not_normalised_for_hard_negatives() -> None:
+def test_projections_are_not_normalized_for_hard_negatives() -> None:
     """Text 2 has a smaller cosine with image 0 than text 1, but is longer."""
     image = torch.tensor([[0.1, 0.0], [0.0, 0.1], [0.0, 0.1]])
     text = torch.tensor([[0.1, 0.0], [0.1, 0.0], [0.3, 0.3]])

@@ -105,7 +105,7 @@ def test_matching_needs_tokens(model: TSN, embeddings: Embeddings) -> None:
 
 
 def test_of_equal_images_the_first_in_the_gallery_are_chosen() -> None:
-    """Whatever torch's topk takes of them: 300 matrices full of ties, against a stable sort."""
+    """Whichever of them torch's topk returns: 300 matrices full of ties, against a stable sort."""
     random = np.random.default_rng(0)
     for _ in range(300):
         rows, columns = random.integers(1, 30, 2)

@@ -1,4 +1,4 @@
-"""A run that is left in the middle of an epoch ends where one that was not ends."""
+"""A run that is interrupted in the middle of an epoch gives the same result as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -40,38 +40,40 @@ def signalled_at(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, epoch:
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(0, 1), (2, 0), (4, 4)])
-def test_told_to_make_room_it_saves_and_ends_within_the_step(
-    small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, step: int
+def test_on_sigterm_it_saves_and_ends_within_the_step(
+    small: Small, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, step: int
 ) -> None:
-    """SIGTERM in the warm-up, in an epoch, in its first and its last step: exit status 0, and the same end."""
+    """SIGTERM in the warm-up, in an epoch, in its first and its last step: exit status 0, and the same result."""
     with monkeypatch.context() as patch:
         signalled_at(patch, signal.SIGTERM, epoch, step)
         assert train.main(quick_run(*small, tmp_path)) == 0
     steps = [event for event in events(tmp_path) if event["event"] == "step"]
     assert steps[-1]["step"] == step
     assert train.main(quick_run(*small, tmp_path)) == 0
-    assert_same_run(whole, tmp_path)
+    assert_same_run(uninterrupted, tmp_path)
 
 
-def test_again_and_again(small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in every epoch."""
+def test_an_interrupt_in_every_epoch(
+    small: Small, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C, and the same command again each time."""
     for epoch in range(5):
         with monkeypatch.context() as patch:
             signalled_at(patch, signal.SIGINT, 0 if epoch == 0 else 1, 2)
             with pytest.raises(KeyboardInterrupt):
                 train.main(quick_run(*small, tmp_path))
     train.main(quick_run(*small, tmp_path))
-    assert_same_run(whole, tmp_path)
+    assert_same_run(uninterrupted, tmp_path)
 
 
-def test_savings_in_between_change_nothing(small: Small, whole: Path, tmp_path: Path) -> None:
-    """After every step, with one process that opens pictures."""
+def test_saving_within_an_epoch_changes_nothing(small: Small, uninterrupted: Path, tmp_path: Path) -> None:
+    """After every step, with one worker process that loads images."""
     train.main(quick_run(*small, tmp_path, "train.save_minutes=1.0e-9", "train.workers=1"))
-    assert_same_run(whole, tmp_path)
+    assert_same_run(uninterrupted, tmp_path)
 
 
-def test_killed_anywhere_it_ends_the_same(small: Small, whole: Path, tmp_path: Path) -> None:
-    """SIGKILL at moments that nobody chose, with a saving after every step."""
+def test_a_run_killed_anywhere_ends_the_same(small: Small, uninterrupted: Path, tmp_path: Path) -> None:
+    """SIGKILL at random moments, with a checkpoint after every step."""
     arguments = quick_run(*small, tmp_path, "train.save_minutes=1.0e-9")
     kills = int(os.environ.get("TSN_KILLS", "1"))
     for number in range(kills):
@@ -86,17 +88,17 @@ def test_killed_anywhere_it_ends_the_same(small: Small, whole: Path, tmp_path: P
         process.wait()
         assert weights(tmp_path / "last.pth")
     train.main(arguments)
-    assert_same_run(whole, tmp_path)
+    assert_same_run(uninterrupted, tmp_path)
 
 
-def test_batches_by_identity_go_on_too(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two images of each of four pseudo-identities; and a batch that has no whole number of them is refused."""
+def test_batches_by_identity_resume_too(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images of each of four pseudo-identities; a batch size that is not a multiple of it is refused."""
     by_identity = ("train.images_per_identity=2", "train.rounds=1")
-    train.main(quick_run(*small, tmp_path / "whole", *by_identity))
+    train.main(quick_run(*small, tmp_path / "uninterrupted", *by_identity))
     with monkeypatch.context() as patch:
         signalled_at(patch, signal.SIGTERM, 1, 1)
         train.main(quick_run(*small, tmp_path / "left", *by_identity))
     train.main(quick_run(*small, tmp_path / "left", *by_identity))
-    assert_same_run(tmp_path / "whole", tmp_path / "left")
+    assert_same_run(tmp_path / "uninterrupted", tmp_path / "left")
     with pytest.raises(UserError, match=r"train\.batch_size=8 is no multiple of train\.images_per_identity=3"):
         train.main(quick_run(*small, tmp_path / "odd", "train.images_per_identity=3"))

@@ -1,4 +1,4 @@
-"""Failures of a chat server: what they mean, how long is waited, and what a stopped run hands out before it ends."""
+"""Failures of a chat server: what they mean, how long to wait, and what a stopped run yields before it ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def endpoint() -> Endpoint:
 
 
 def rewrite(server: ChatServer, queries: list[str], **changes: Any) -> tuple[dict[str, Answer], UserError | None]:
-    """The answers that were handed out, by query, and the error that came after them."""
+    """The answers that were yielded, by query, and the error that came after them."""
     values: dict[str, Any] = {"model": "m", "base_url": server.url, "format": "text", "retries": 0, "stop_after": 2}
     answers: dict[str, Answer] = {}
     try:
@@ -42,20 +42,20 @@ def rewrite(server: ChatServer, queries: list[str], **changes: Any) -> tuple[dic
 def misbehaving() -> ChatServer:
     """Fails at each query that begins with "bad", and takes a second for one that begins with "slow"."""
     faults = {"bad": "500", "slow": "slow"}
-    return ChatServer(lambda asked: faults.get(asked.key.split()[0], OK))
+    return ChatServer(lambda request: faults.get(request.key.split()[0], OK))
 
 
-def test_the_failure_that_stops_a_run_is_handed_out_first() -> None:
+def test_the_failure_that_stops_a_run_is_yielded_first() -> None:
     """So that it is recorded; nothing more is sent."""
     with misbehaving() as server:
         answers, error = rewrite(server, ["good", "bad 1", "bad 2", "left 1", "left 2"], concurrency=1)
     assert str(error).startswith("stopped after 2 failures in a row")
     assert list(answers) == ["good", "bad 1", "bad 2"]
     assert "returned 500" in answers["bad 2"].problem
-    assert {asked.key for asked in server.log} == answers.keys()
+    assert {request.key for request in server.log} == answers.keys()
 
 
-def test_answers_in_flight_are_handed_out_before_the_error() -> None:
+def test_answers_in_flight_are_yielded_before_the_error() -> None:
     with misbehaving() as server:
         answers, error = rewrite(server, ["good", "slow", "bad 1", "bad 2", *map(str, range(9))], concurrency=3)
     assert "2 failures in a row" in str(error)
@@ -72,7 +72,7 @@ def test_failures_at_the_very_end_stop_nothing() -> None:
 
 
 def test_waits_grow_and_retry_after_is_honored() -> None:
-    """At least what the server says; else twice as long each time, at random, up to half a minute."""
+    """At least what the server requests; otherwise doubled each time, with jitter, up to half a minute."""
     assert backoff(1, 7.0) == 7.0
     assert backoff(1, 1e9) == 300.0
     waits = [[backoff(failures) for _ in range(200)] for failures in (1, 2, 3, 40)]
@@ -83,7 +83,7 @@ def test_waits_grow_and_retry_after_is_honored() -> None:
 
 
 def test_retry_after_is_a_number_or_a_date() -> None:
-    """A date that is past asks for no wait, and what is neither is ignored."""
+    """A date in the past means no wait, and any other value is ignored."""
 
     def retry_after(header: str) -> float | None:
         request = httpx2.Request("POST", "http://x")
@@ -118,7 +118,7 @@ def test_one_success_restarts_the_count() -> None:
 
 
 def test_a_stop_ends_a_wait() -> None:
-    """Of an hour, at once."""
+    """A wait of an hour ends at once."""
 
     async def stop_during_wait() -> None:
         asyncio.get_running_loop().call_later(0.05, stop.set, UserError("no"))

@@ -1,4 +1,4 @@
-"""The one command, on drawn people: captions, rounds, test and report, again, and through Ctrl-C."""
+"""train.bash on drawn people: captions, rounds, test and report; run again; and interrupted by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def environment() -> dict[str, str]:
 
 
 def settings(drawn: Path, folder: Path, *more: str) -> list[str]:
-    """`--set` and what makes a run of seconds in `folder`."""
+    """`--set` and overrides for a run of seconds in `folder`."""
     places = (f"data.root={drawn}", f"captions.dir={folder / 'captions'}", f"run.dir={folder / 'run'}")
     return ["--set", *places, *QUICK, *more]
 
 
 def pipeline(drawn: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run train.bash from another folder, as somebody may."""
+    """Run train.bash from another folder, as a user may."""
     command = ["bash", str(REPOSITORY / "train.bash"), "configs/cuhk_pedes.yaml", *settings(drawn, folder, *more)]
     return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
 
@@ -79,7 +79,7 @@ def test_one_command_goes_from_pictures_to_the_report_and_a_second_time_changes_
     assert other.stderr.strip().splitlines()[-1].startswith(f"error: {run} holds a run with other settings (train.lr")
 
 
-def test_what_is_wrong_ends_the_one_command_as_its_scripts_end(tmp_path: Path) -> None:
+def test_an_error_ends_train_bash_like_its_scripts(tmp_path: Path) -> None:
     """One line, and exit status 2."""
     command = ["bash", str(REPOSITORY / "train.bash"), "configs/none.yaml"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=100)
@@ -89,7 +89,7 @@ def test_what_is_wrong_ends_the_one_command_as_its_scripts_end(tmp_path: Path) -
 
 
 def started(script: str, *arguments: str) -> subprocess.Popen[str]:
-    """A script of ours in a process group of its own, as a terminal starts it."""
+    """A script of the project in a separate process group, as a terminal starts it."""
     return subprocess.Popen(
         [sys.executable, script, *arguments],
         cwd=REPOSITORY,
@@ -101,7 +101,7 @@ def started(script: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def interrupt_when(process: subprocess.Popen[str], file: Path, lines: int) -> tuple[int, str]:
-    """Ctrl-C for the whole group as soon as `file` has that many lines; its exit status and what it complained of."""
+    """Ctrl-C for the entire group as soon as `file` has that many lines; return its exit status and its errors."""
     end = time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:
         if file.exists() and file.read_bytes().count(b"\n") >= lines:
@@ -112,7 +112,7 @@ def interrupt_when(process: subprocess.Popen[str], file: Path, lines: int) -> tu
     return process.returncode, errors
 
 
-def test_ctrl_c_while_captions_are_written_and_while_training_then_the_same_command_goes_on(
+def test_ctrl_c_while_captions_are_written_and_while_training_then_the_same_command_resumes(
     drawn: Path, tmp_path: Path
 ) -> None:
     arguments = ["--config", "configs/cuhk_pedes.yaml", *settings(drawn, tmp_path, "train.epochs=8", "train.rounds=1")]
@@ -124,7 +124,7 @@ def test_ctrl_c_while_captions_are_written_and_while_training_then_the_same_comm
     answered = journal.read_bytes()
     assert subprocess.run([sys.executable, "gen_train_data.py", *arguments], cwd=REPOSITORY).returncode == 0
     assert journal.read_bytes().startswith(answered)
-    assert journal.read_bytes().count(b"\n") == 64  # nothing was asked twice
+    assert journal.read_bytes().count(b"\n") == 64  # nothing was requested twice
 
     status, errors = interrupt_when(started("train.py", *arguments), tmp_path / "run" / "log.jsonl", 14)
     assert status == 130, errors

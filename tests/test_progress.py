@@ -12,7 +12,7 @@ from utils.progress import Progress, progress
 
 
 class Clock:
-    """A clock that the test turns."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -35,7 +35,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_without_a_terminal_a_line_tells_count_rate_and_time_left(
+def test_without_a_terminal_a_line_has_count_rate_and_time_left(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """40 of 100 after 20 seconds: 2 a second, 30 seconds to go."""
@@ -48,22 +48,22 @@ def test_without_a_terminal_a_line_tells_count_rate_and_time_left(
         assert capsys.readouterr().err == "embedding: 40/100 images, 2.0/s, 30 s left, loss 3.21\n"
         clock.now += 1
         bar.advance(20)
-        assert capsys.readouterr().err == ""  # not a line a step
+        assert capsys.readouterr().err == ""  # not one line per step
         clock.now += 15
         bar.advance(20)
         assert capsys.readouterr().err.startswith("embedding: 80/100 images, 2.2/s, ")
     assert capsys.readouterr().err == ""
 
 
-def test_a_short_job_says_nothing_into_a_file(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    """No line, and no control characters, from what takes a moment."""
+def test_a_short_job_prints_nothing_to_a_file(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """No line and no control characters."""
     assert list(progress("abc", total=3, desc="reading", unit="file")) == ["a", "b", "c"]
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
 
 
 def test_items_pass_through_and_are_counted_one_by_one(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    """An item is counted when the next is asked for: it is done then, not before."""
+    """An item is counted when the next is requested: it is done then, not before."""
     for _ in progress(range(2), total=2, desc="reading", unit="file"):
         clock.now += 20
     assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == [
@@ -71,7 +71,7 @@ def test_items_pass_through_and_are_counted_one_by_one(clock: Clock, capsys: pyt
     ]
 
 
-def test_an_error_among_the_items_goes_through() -> None:
+def test_an_error_among_the_items_is_raised() -> None:
     """Progress hides no error."""
 
     def broken() -> object:
@@ -99,7 +99,7 @@ def test_on_a_terminal_a_bar_shows_and_goes_away(monkeypatch: pytest.MonkeyPatch
 
 
 def test_nothing_to_do_is_no_error(clock: Clock) -> None:
-    """A total of zero, and a clock that stands still."""
+    """A total of zero, and a clock that does not advance."""
     assert list(progress([], total=0, desc="reading", unit="file")) == []
     with Progress(0, desc="reading", unit="file") as bar:
         bar.advance(0)

@@ -108,7 +108,7 @@ def test_automatic_radius_leaves_out_the_diagonal_and_zeros() -> None:
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.6, 1.0])
 @pytest.mark.parametrize("weight", [0.0, 0.3])
 def test_radius_of_any_share_counts_pairs_that_are_not_stored(share: float, weight: float) -> None:
-    """A sparse matrix and offsets give the mean over the dense matrix that they stand for."""
+    """A sparse matrix and offsets give the mean over the dense matrix that they represent."""
     random = np.random.default_rng(0)
     offsets = random.random(40) if weight else np.zeros(40)
     jaccard = np.where(random.random((40, 40)) < 0.3, random.uniform(0.1, 0.9, (40, 40)), 1.0)
@@ -120,8 +120,8 @@ def test_radius_of_any_share_counts_pairs_that_are_not_stored(share: float, weig
     assert automatic_eps(stored, offsets=offsets, weight=weight, share=share) == pytest.approx(expected, abs=1e-9)
 
 
-def test_radius_of_no_pair_is_one() -> None:
-    """One point has no distance to learn a radius from."""
+def test_radius_without_pairs_is_one() -> None:
+    """One point has no distance to derive a radius from."""
     assert automatic_eps(sparse.csr_matrix((1, 1)), offsets=np.zeros(1), weight=0.0) == 1.0
 
 
@@ -135,13 +135,13 @@ def test_a_point_needs_enough_neighbors_and_the_ball_is_closed() -> None:
 
 
 def test_no_points_have_no_labels() -> None:
-    """An empty set is labelled with nothing."""
+    """An empty set gets an empty array."""
     empty = sparse.csr_matrix((0, 0))
     assert cluster_precomputed(empty, eps=0.5, min_samples=2).shape == (0,)
     assert cluster_rows(empty, np.zeros(0), 0.0, eps=0.5, min_samples=2).shape == (0,)
 
 
-def test_quality_counts_each_noise_image_as_a_person_of_its_own() -> None:
+def test_quality_counts_each_noise_image_as_a_separate_person() -> None:
     """ARI and NMI are scikit-learn's of labels in which every -1 is another number."""
     labels = np.array([0, 0, 1, 1, 1, -1, -1, 2, 2, -1])
     people = np.array([5, 5, 6, 6, 7, 7, 7, 8, 8, 8])
@@ -156,8 +156,8 @@ def test_quality_counts_each_noise_image_as_a_person_of_its_own() -> None:
     assert describe_quality(quality).startswith("3 clusters, 3 noise, ARI 0.")
 
 
-def test_dropping_the_hard_images_does_not_look_like_knowing_them() -> None:
-    """Right about two images and silent about the rest is far from an ARI of 1."""
+def test_leaving_out_hard_images_does_not_raise_the_agreement() -> None:
+    """With two images correct and the rest noise, the ARI is far from 1."""
     people = np.arange(20) // 2
     labels = np.full(20, -1)
     labels[:2] = 0

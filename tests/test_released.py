@@ -110,7 +110,7 @@ def test_the_figures_of_a_released_checkpoint_are_the_formulas(released: Path, t
 
 @pytest.mark.parametrize("name", ["cuhk", "icfg", "rstp"])
 def test_the_settings_of_the_release(name: str) -> None:
-    """As the published scripts have them, whatever base.yaml says one day."""
+    """As in the published scripts, even if the defaults in base.yaml change."""
     config = load_config(Path(f"configs/published/{name}.yaml"))
     train, cluster, choice = config.train, config.cluster, config.eval
     assert (train.rounds, train.epochs, train.batch_size, train.lr, train.weight_decay) == (5, 30, 36, 1e-5, 0.05)

@@ -1,4 +1,4 @@
-"""From what a model says to a caption in the style: JSON in fences, thoughts before it, slots that say "unknown"."""
+"""From a model's reply to a caption in the style: JSON in fences, thoughts before it, slots that are "unknown"."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_an_object_is_rendered_here(reply: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("slots", "text"),
     [
         ({"upper_color": "red", "upper_garment": "A jacket."}, "The person is wearing a red jacket."),
         ({"shoes": "boots", "shoe_color": "Unknown"}, "The person is wearing boots."),
@@ -55,8 +55,8 @@ def test_an_object_is_rendered_here(reply: str) -> None:
         ({"belongings": None, "upper_garment": "coat", "shoes": 7}, "The person is wearing a coat."),
     ],
 )
-def test_what_is_not_known_leaves_no_trace(said: dict[str, Any], text: str) -> None:
-    assert read_reply(json.dumps(said), "json") == (text, "")
+def test_unknown_values_are_left_out(slots: dict[str, Any], text: str) -> None:
+    assert read_reply(json.dumps(slots), "json") == (text, "")
 
 
 @pytest.mark.parametrize("reply", ["", "{}", json.dumps(asdict(Slots())), '{"gender": "unknown"}'])
@@ -72,13 +72,13 @@ def test_values_are_checked_like_texts() -> None:
 
 
 @pytest.mark.parametrize("reply", [TEXT, "[1, 2]", '{"gender": "male"', "no"])
-def test_prose_is_no_object(reply: str) -> None:
+def test_prose_is_not_an_object(reply: str) -> None:
     with pytest.raises(NoJsonError, match="no JSON object"):
         read_reply(reply, "json")
 
 
 def test_the_schema_is_of_the_slots() -> None:
-    """Every object that it allows can be rendered, and what is none of ours it refuses."""
+    """Every object that it allows can be rendered, and it rejects any other."""
     jsonschema.validate(asdict(FULL), SCHEMA)
     jsonschema.validate(asdict(Slots()), SCHEMA)
     for wrong in ({"gender": "male"}, asdict(FULL) | {"gender": "robot"}, asdict(FULL) | {"mood": "happy"}):
@@ -87,12 +87,12 @@ def test_the_schema_is_of_the_slots() -> None:
 
 
 def test_prompts_name_every_slot_and_hold_the_query_as_data() -> None:
-    """In both forms; the query stands last, between its marks."""
+    """In both forms; the query comes last, between its tags."""
     for form in ("text", "json"):
         for prompt in (image_prompt(form), query_prompt(form, "A man {in red}.")):
             assert [field.name for field in fields(Slots) if field.name not in prompt] == []
-        asked = query_prompt(form, "A man {in red}.")
-        assert asked.endswith("<sentence>\nA man {in red}.\n</sentence>")
+        prompt = query_prompt(form, "A man {in red}.")
+        assert prompt.endswith("<sentence>\nA man {in red}.\n</sentence>")
     assert len(PROMPT_VERSION) == 10
 
 

@@ -195,7 +195,7 @@ def test_a_missing_or_broken_photograph_is_named_and_the_old_report_stays(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.jpg", "report.html"]
 
 
-def test_the_page_is_written_whole_in_a_new_folder_and_the_same_each_time(tmp_path: Path, photo: Path) -> None:
+def test_the_page_is_complete_in_a_new_folder_and_the_same_each_time(tmp_path: Path, photo: Path) -> None:
     example = ranking(image(photo, 1, True, 0.5, caption="half a pair \ud800"), text="日本語 é")
     content = {"examples": {"Best": [example]}, "training": [chart(itc=[(1, 1), (2, 2)])]}
     first = written(tmp_path / "new" / "report.html", **content)

@@ -18,9 +18,9 @@ from utils.errors import UserError
 
 
 @pytest.fixture
-def run(whole: Path, tmp_path: Path) -> Path:
+def run(uninterrupted: Path, tmp_path: Path) -> Path:
     """A copy of a trained run."""
-    return Path(shutil.copytree(whole, tmp_path / "run"))
+    return Path(shutil.copytree(uninterrupted, tmp_path / "run"))
 
 
 def metrics_of(run: Path, *arguments: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def test_all_files_are_written_and_agree(run: Path, capsys: pytest.CaptureFixtur
     assert {(cell["weight"], cell["k"]) for cell in found["sweep"]} >= {(1.0, 0), (0.7, 2), (0.0, 2)}
 
 
-def test_the_results_of_another_epoch_have_a_folder_of_their_own(run: Path) -> None:
+def test_the_results_of_another_epoch_have_a_separate_folder(run: Path) -> None:
     """The last epoch was not selected, and the run's own results are those of its best epoch."""
     before = metrics_of(run)
     assert before["chosen_on"] == "val"
@@ -117,7 +117,7 @@ def test_weight_and_k_are_tuned_on_the_validation_split(
 
 
 def test_on_another_data_set(small: Small, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a folder of its own, with what it was trained on; the run's own results stay."""
+    """In a separate folder, with the name of the training data; the run's own results stay."""
     other = write_small_data(tmp_path / "other", tmp_path / "texts", images=3)
     config = tmp_path / "other.yaml"
     config.write_text(f"data: {{name: demo, root: {other[0]}}}\ncaptions: {{dir: {other[1]}}}\n")
@@ -144,7 +144,7 @@ def test_on_another_data_set(small: Small, run: Path, tmp_path: Path, capsys: py
 
 
 def test_distractors_and_cameras(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Distractors have a folder of their own; cameras are evaluated one at a time."""
+    """Distractors have a separate folder; cameras are evaluated one at a time."""
     before = metrics_of(run)
     for number in range(3):
         picture(tmp_path / "others" / f"{number}_9.png", (190, 30, 35 + number))

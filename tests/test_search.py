@@ -73,9 +73,9 @@ def test_a_shard_has_the_same_neighbors() -> None:
     """The points that one process of several searches; it may have none."""
     features = SETS["scattered"]
     index, rows = ExactIndex(features, "cpu"), np.arange(300)
-    whole = index.search(features, rows, 5, self_first=True)
+    all_rows = index.search(features, rows, 5, self_first=True)
     for part in (rows[100:250], rows[:0]):
-        for found, all_found in zip(index.search(features, part, 5, self_first=True), whole, strict=True):
+        for found, all_found in zip(index.search(features, part, 5, self_first=True), all_rows, strict=True):
             assert np.array_equal(found, all_found[part])
 
 

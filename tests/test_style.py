@@ -1,4 +1,4 @@
-"""The template of every caption: filled, read back, and told from what a language model says instead."""
+"""The template of every caption: filled, parsed, and distinguished from other replies of a language model."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_the_full_template_is_filled_word_for_word() -> None:
     )
 
 
-def test_every_slot_stands_in_the_template() -> None:
-    """The prompts ask for what is read back."""
+def test_every_slot_is_in_the_template() -> None:
+    """The prompts request what is parsed."""
     assert [field.name for field in fields(Slots) if f"{{{field.name}}}" not in TEMPLATE] == []
 
 
@@ -60,7 +60,7 @@ def test_every_slot_stands_in_the_template() -> None:
         (Slots(belongings="nothing"), "The person is carrying nothing."),
     ],
 )
-def test_what_is_not_known_goes_without_a_trace(slots: Slots, text: str) -> None:
+def test_unknown_slots_leave_no_trace(slots: Slots, text: str) -> None:
     """No brace, no double blank, no empty sentence; and it is read back."""
     assert render(slots) == text
     assert parse(text) == slots
@@ -127,13 +127,13 @@ def test_foreign_text_gives_empty_slots_and_no_error(text: str) -> None:
         ("a red top and a red top and a red top and a red top and a red top", "repeated"),
     ],
 )
-def test_flawed_answers_are_told(text: str, problem: str) -> None:
-    """What is unfit to train on, or to search with, has a name."""
+def test_flawed_answers_are_detected(text: str, problem: str) -> None:
+    """Whatever makes a text unfit for training or search has a name."""
     assert problem in check(text)
 
 
-def test_answers_longer_than_the_text_encoder_reads_are_told() -> None:
-    """72 words are well, 73 are not."""
+def test_answers_longer_than_the_text_encoder_reads_are_detected() -> None:
+    """72 words are accepted, 73 are not."""
     words = [f"word{letter}{other}" for letter, other in itertools.product("abcdefghi", "abcdefghi")]
     assert check(" ".join(words[:MAX_WORDS])) == []
     assert check(" ".join(words[: MAX_WORDS + 1])) == ["too long (73 words)"]

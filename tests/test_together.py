@@ -21,14 +21,14 @@ from tests.test_train import assert_same_run, events, weights
 from utils.errors import UserError
 from utils.launch import launch, processes_to_start
 
-ONE_ROUND = ("train.rounds=1", "train.negatives=hardest")  # others are drawn, by each process for itself
+ONE_ROUND = ("train.rounds=1", "train.negatives=hardest")  # sampled ones would be drawn by each process separately
 TWO = ("run.processes=2", *ONE_ROUND)
 
 
 @pytest.fixture(scope="module")
-def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted run by two processes."""
-    run = tmp_path_factory.mktemp("whole")
+    run = tmp_path_factory.mktemp("uninterrupted")
     assert train.main(quick_run(*small, run, *TWO)) == 0
     return run
 
@@ -44,24 +44,24 @@ def test_a_global_batch_has_the_same_losses_and_gradients(tmp_path: Path) -> Non
             assert torch.allclose(together[name], value, atol=1e-5), (variant, name)
 
 
-def test_two_processes_extract_cluster_and_train_as_one(small: Small, whole: Path, tmp_path: Path) -> None:
-    """Same labels, in the same order, from the same start; weights but for rounding; one log."""
+def test_two_processes_extract_cluster_and_train_as_one(small: Small, uninterrupted: Path, tmp_path: Path) -> None:
+    """Same labels, in the same order, from the same start; weights equal up to rounding; one log."""
     train.main(quick_run(*small, tmp_path, *ONE_ROUND))
-    with np.load(tmp_path / "pseudo_labels_0.npz") as one, np.load(whole / "pseudo_labels_0.npz") as two:
+    with np.load(tmp_path / "pseudo_labels_0.npz") as one, np.load(uninterrupted / "pseudo_labels_0.npz") as two:
         assert one["names"].tolist() == two["names"].tolist()
         assert one["labels"].tolist() == two["labels"].tolist()
-    single, group = events(tmp_path), events(whole)
+    single, group = events(tmp_path), events(uninterrupted)
     assert [event["event"] for event in group] == [event["event"] for event in single]
     for first, second in zip(single, group, strict=True):
         for name, value in first.items():
             assert second[name] == (value if isinstance(value, str) else pytest.approx(value, rel=0.02, abs=0.02)), name
-    found = weights(whole / "last.pth")
+    found = weights(uninterrupted / "last.pth")
     for name, value in weights(tmp_path / "last.pth").items():
         assert torch.allclose(found[name], value, atol=2e-3), name
 
 
 def test_after_sigterm_they_save_and_resume_to_the_same_end(
-    small: Small, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    small: Small, uninterrupted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """SIGTERM to the process that was started: exit status 0; a run cannot resume with another number of processes."""
 
@@ -80,7 +80,7 @@ def test_after_sigterm_they_save_and_resume_to_the_same_end(
         train.main(quick_run(*small, tmp_path, *ONE_ROUND, "run.processes=1"))
     assert train.main(arguments) == 0
     assert capfd.readouterr().out.count("trained:") == 1
-    assert_same_run(whole, tmp_path)
+    assert_same_run(uninterrupted, tmp_path)
 
 
 def test_an_error_is_printed_once(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_an_error_is_printed_once(capfd: pytest.CaptureFixture[str], monkeypatch
 
 
 def test_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As configured; or a GPU each, as many as divide the batch; and a started process starts no others."""
+    """As configured, or one per GPU, as many as divide the batch; a process of a group starts no further ones."""
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)

@@ -1,4 +1,4 @@
-"""The rounds of train.py on a few small pictures: what they learn from, how they go on, what they refuse."""
+"""The rounds of train.py on a few small pictures: what they learn from, how they resume, what they refuse."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from utils.errors import UserError
 
 
 def events(run: Path) -> list[dict[str, Any]]:
-    """The log without what differs from one run to the next."""
+    """The log without the values that differ between runs."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key not in ("seconds", "images_per_s")} for line in lines]
 
@@ -40,8 +40,8 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert events(one) == events(other)
 
 
-def test_a_run_leaves_its_whole_folder(whole: Path) -> None:
-    names = {path.name for path in whole.iterdir()}
+def test_a_run_writes_a_complete_folder(uninterrupted: Path) -> None:
+    names = {path.name for path in uninterrupted.iterdir()}
     assert {
         *("config.yaml", "log.jsonl", "vocab.txt", "best.pth", "round.pth", "last.pth"),
         *("pseudo_labels_0.npz", "pseudo_labels_1.npz"),
@@ -49,8 +49,8 @@ def test_a_run_leaves_its_whole_folder(whole: Path) -> None:
     assert not [name for name in names if "partial" in name]
 
 
-def test_the_log_tells_of_every_round_and_epoch(whole: Path) -> None:
-    log = events(whole)
+def test_the_log_has_every_round_and_epoch(uninterrupted: Path) -> None:
+    log = events(uninterrupted)
     assert [event["round"] for event in log if event["event"] == "labels"] == [0, 1]
     assert [(event["round"], event["epoch"]) for event in log if event["event"] == "epoch"] == [
         *((-1, 0), (0, 0), (0, 1), (1, 0), (1, 1))
@@ -66,18 +66,18 @@ def test_the_log_tells_of_every_round_and_epoch(whole: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
-    small: Small, whole: Path, tmp_path: Path
+    small: Small, uninterrupted: Path, tmp_path: Path
 ) -> None:
     train.main(quick_run(*small, tmp_path / "again", "train.cache=false"))  # which only takes longer
-    assert_same_run(whole, tmp_path / "again")
+    assert_same_run(uninterrupted, tmp_path / "again")
     train.main(quick_run(*small, tmp_path / "other", "train.seed=7"))
-    one, other = (weights(run / "last.pth")["vision_proj.weight"] for run in (whole, tmp_path / "other"))
+    one, other = (weights(run / "last.pth")["vision_proj.weight"] for run in (uninterrupted, tmp_path / "other"))
     assert torch.are_deterministic_algorithms_enabled()  # or threads would add up gradients in any order
     assert not torch.equal(one, other)
 
 
 def test_person_ids_and_human_captions_of_the_training_split_change_no_weight(
-    small: Small, whole: Path, tmp_path: Path
+    small: Small, uninterrupted: Path, tmp_path: Path
 ) -> None:
     entries = json.loads((small[0] / "reid_raw.json").read_text())
     training = [entry for entry in entries if entry["split"] == "train"]
@@ -85,7 +85,7 @@ def test_person_ids_and_human_captions_of_the_training_split_change_no_weight(
     random.Random(3).shuffle(ids)
     for entry, person in zip(training, ids, strict=True):
         entry["id"] = person
-        entry["captions"] = ["a sentence that nobody should read"]
+        entry["captions"] = ["a sentence that must not be read"]
     shuffled = tmp_path / "data"
     shuffled.mkdir()
     (shuffled / "imgs").symlink_to(small[0] / "imgs")
@@ -93,9 +93,9 @@ def test_person_ids_and_human_captions_of_the_training_split_change_no_weight(
     run = tmp_path / "run"
     train.main(quick_run(shuffled, small[1], run))
 
-    first, second = weights(whole / "last.pth"), weights(run / "last.pth")
+    first, second = weights(uninterrupted / "last.pth"), weights(run / "last.pth")
     assert all(torch.equal(first[name], second[name]) for name in first)
-    found = [[e["ari"] for e in events(folder) if e["event"] == "labels"] for folder in (whole, run)]
+    found = [[e["ari"] for e in events(folder) if e["event"] == "labels"] for folder in (uninterrupted, run)]
     assert found[0] != found[1]  # the report does read them
 
 
@@ -118,19 +118,19 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
 
 @pytest.mark.parametrize("calls", [0, 2, 3])
 def test_a_run_interrupted_in_any_epoch_ends_where_an_uninterrupted_one_ends(
-    small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+    small: Small, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
     with monkeypatch.context() as patch:
         interrupt_after(patch, calls)
         with pytest.raises(KeyboardInterrupt):
             train.main(quick_run(*small, tmp_path))
     train.main(quick_run(*small, tmp_path))
-    assert_same_run(whole, tmp_path)
+    assert_same_run(uninterrupted, tmp_path)
 
 
 @pytest.mark.parametrize("saves", [1, 4])
 def test_a_run_killed_between_its_two_checkpoints_ends_where_an_uninterrupted_one_ends(
-    small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+    small: Small, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
 ) -> None:
     real, seen = RunFolder._save, []
 
@@ -145,11 +145,11 @@ def test_a_run_killed_between_its_two_checkpoints_ends_where_an_uninterrupted_on
         with pytest.raises(KeyboardInterrupt):
             train.main(quick_run(*small, tmp_path))
     train.main(quick_run(*small, tmp_path))
-    assert_same_run(whole, tmp_path)
+    assert_same_run(uninterrupted, tmp_path)
 
 
 def test_a_run_killed_right_after_clustering_logs_the_clusters_once(
-    small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Small, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -162,30 +162,30 @@ def test_a_run_killed_right_after_clustering_logs_the_clusters_once(
     assert [event["round"] for event in events(tmp_path) if event["event"] == "labels"] == [0, 1]
 
 
-def test_a_finished_run_is_not_trained_again(small: Small, whole: Path) -> None:
-    before = (whole / "last.pth").read_bytes()
-    train.main(quick_run(*small, whole))
-    assert (whole / "last.pth").read_bytes() == before
+def test_a_finished_run_is_not_trained_again(small: Small, uninterrupted: Path) -> None:
+    before = (uninterrupted / "last.pth").read_bytes()
+    train.main(quick_run(*small, uninterrupted))
+    assert (uninterrupted / "last.pth").read_bytes() == before
 
 
-def test_a_folder_of_another_run_is_refused_with_the_keys_that_differ(small: Small, whole: Path) -> None:
+def test_a_folder_of_another_run_is_refused_with_the_keys_that_differ(small: Small, uninterrupted: Path) -> None:
     with pytest.raises(UserError, match=r"other settings \(train\.lr was 0\.0005, now 0\.002\)"):
-        train.main(quick_run(*small, whole, "train.lr=0.002"))
+        train.main(quick_run(*small, uninterrupted, "train.lr=0.002"))
 
 
-def test_captions_that_changed_are_another_run(small: Small, whole: Path, tmp_path: Path) -> None:
+def test_captions_that_changed_are_another_run(small: Small, uninterrupted: Path, tmp_path: Path) -> None:
     file = "cuhk_qwen_gen_captions.json"
     (tmp_path / file).write_text((small[1] / file).read_text().replace("red top", "pink top"))
     with pytest.raises(UserError, match="the training pairs"):
-        train.main(quick_run(small[0], tmp_path, whole))
+        train.main(quick_run(small[0], tmp_path, uninterrupted))
 
 
-def test_photographs_that_were_replaced_are_another_run(small: Small, whole: Path, tmp_path: Path) -> None:
+def test_photographs_that_were_replaced_are_another_run(small: Small, uninterrupted: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(small[0], data)
     picture(data / "imgs" / "train" / "000_0.png", (1, 2, 3))
     with pytest.raises(UserError, match="the training pairs"):
-        train.main(quick_run(data, small[1], whole))
+        train.main(quick_run(data, small[1], uninterrupted))
 
 
 def test_a_run_that_never_finished_an_epoch_leaves_its_folder_to_another(small: Small, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_run_that_never_finished_an_epoch_leaves_its_folder_to_another(small: 
     assert (run / "best.pth").exists()
 
 
-def test_weights_that_nobody_can_go_on_from_are_not_replaced(small: Small, tmp_path: Path) -> None:
+def test_weights_that_no_run_can_resume_from_are_not_replaced(small: Small, tmp_path: Path) -> None:
     """A downloaded best.pth, or one whose last.pth was deleted to save room."""
     (tmp_path / "best.pth").write_bytes(b"precious")
     with pytest.raises(UserError, match=r"best\.pth exists without a last\.pth to resume from"):
@@ -205,19 +205,19 @@ def test_weights_that_nobody_can_go_on_from_are_not_replaced(small: Small, tmp_p
     assert (tmp_path / "best.pth").read_bytes() == b"precious"
 
 
-def test_weights_that_run_away_in_the_last_step_stop_the_run(small: Small, tmp_path: Path) -> None:
+def test_weights_that_diverge_in_the_last_step_stop_the_run(small: Small, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not finite.*lower train\.lr"):
         train.main(quick_run(*small, tmp_path, "train.lr=1.0e+30", "train.batch_size=40", "train.clip_norm=null"))
     assert all(value.isfinite().all() for value in weights(tmp_path / "last.pth").values())
 
 
 def test_a_disk_that_is_full_while_saving_is_one_line_and_the_last_checkpoint_stays(
-    small: Small, whole: Path, tmp_path: Path
+    small: Small, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    """Files may not grow beyond what is too little for a checkpoint; then they may, and the same command goes on."""
+    """With a limit on file sizes that is too small for a checkpoint; without it, the same command resumes."""
     run, quick = tmp_path / "run", quick_run(*small, tmp_path / "run")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    interrupted = whole / "last.pth"
+    interrupted = uninterrupted / "last.pth"
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (interrupted.stat().st_size // 2, before[1]))
         with pytest.raises(UserError, match=r"cannot write .*last\.pth: File too large"):
@@ -226,11 +226,11 @@ def test_a_disk_that_is_full_while_saving_is_one_line_and_the_last_checkpoint_st
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not [path for path in run.iterdir() if "partial" in path.name or path.suffix == ".pth"]
     train.main(quick)
-    assert_same_run(whole, run)
+    assert_same_run(uninterrupted, run)
 
 
-def test_settings_that_change_no_weight_may_change(small: Small, whole: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(whole, tmp_path / "run"))
+def test_settings_that_change_no_weight_may_change(small: Small, uninterrupted: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
     train.main(quick_run(*small, run, "train.log_every=5", "eval.k_test=3"))
 
 
@@ -241,7 +241,7 @@ def test_a_folder_in_use_is_refused(small: Small, tmp_path: Path) -> None:
     del holder
 
 
-def test_missing_captions_say_which_script_makes_them(small: Small, tmp_path: Path) -> None:
+def test_the_error_for_missing_captions_names_the_script(small: Small, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cuhk_qwen_gen_captions\.json is missing: .*gen_train_data\.py"):
         train.main(quick_run(small[0], tmp_path / "none", tmp_path / "run"))
 
@@ -251,14 +251,14 @@ def test_a_truncated_photograph_is_named_and_left_out(tmp_path: Path, capsys: py
     broken = root / "imgs" / "train" / "003_1.png"
     broken.write_bytes(broken.read_bytes()[:150])
     train.main(quick_run(root, captions, tmp_path / "run", "train.rounds=1", "train.epochs=1"))
-    assert "left out of training: " in (said := capsys.readouterr().err)
-    assert str(broken) in said
+    assert "left out of training: " in (output := capsys.readouterr().err)
+    assert str(broken) in output
     with np.load(tmp_path / "run" / "pseudo_labels_0.npz") as labels:
         assert len(labels["labels"]) == 39
         assert "train/003_1.png" not in labels["names"]
 
 
-def test_all_noise_says_which_key_to_turn(small: Small, tmp_path: Path) -> None:
+def test_the_error_for_noise_alone_names_the_key_to_change(small: Small, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"noise at eps=0\.6000: set a larger cluster\.eps"):
         train.main(quick_run(*small, tmp_path, "cluster.min_samples=41"))
 
@@ -278,7 +278,7 @@ def test_the_published_settings_train_too(small: Small, tmp_path: Path) -> None:
     assert [event["split"] for event in events(tmp_path) if event["event"] == "validation"] == ["test"]
 
 
-def test_without_a_validation_split_the_last_epoch_is_the_one(small: Small, tmp_path: Path) -> None:
+def test_without_a_validation_split_the_last_epoch_is_selected(small: Small, tmp_path: Path) -> None:
     train.main(quick_run(*small, tmp_path, "eval.select=last", "train.rounds=1"))
     last, best = weights(tmp_path / "last.pth"), weights(tmp_path / "best.pth")
     assert all(torch.equal(last[name], best[name]) for name in last)

@@ -128,7 +128,7 @@ class Answers:
 
 
 def read_journals(file: Path) -> Answers:
-    """Read the answers in the journals of a caption file: those of its shards, and then its own, which counts more.
+    """Read the answers in the journals of a caption file: those of its shards, then its own, which takes precedence.
 
     An incomplete last line, left by a killed process, is ignored.
 

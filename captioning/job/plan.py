@@ -83,7 +83,7 @@ def read_job_options(arguments: argparse.Namespace) -> JobOptions:
 
 @dataclass
 class Plan:
-    """The questions of a caption file, by what is known about them.
+    """The questions of a caption file, grouped by whether they have been answered.
 
     Attributes:
         kept: {subject: text} of the caption file that stay.
@@ -118,12 +118,12 @@ class Plan:
 
     @property
     def failed(self) -> dict[str, str]:
-        """{subject: problem} of what another run requests again."""
+        """{subject: problem} of the failures, which another run requests again."""
         return {subject: answer.problem for subject, answer in self.answers.items() if not answer.is_final}
 
 
 def make_plan(questions: Iterable[Question], texts: Mapping[str, str], journals: Answers, options: JobOptions) -> Plan:
-    """Sort questions into what is known and what must be requested.
+    """Split questions into those that have an answer and those to request.
 
     Args:
         texts: {subject: text} of the caption file. A text stays unless the journals show that it describes another
@@ -149,7 +149,7 @@ def make_plan(questions: Iterable[Question], texts: Mapping[str, str], journals:
             plan.missing.append(question)
         else:
             plan.left += 1
-    # What failed before comes last: otherwise its failures could stop the run before new questions are requested.
+    # Earlier failures come last: otherwise they could stop the run before new questions are requested.
     plan.missing.sort(key=journals.has_failed)
     return plan
 

@@ -52,7 +52,7 @@ class CaptionJob(Generic[Item]):
         generate: requests answers for items.
         estimate_tokens: of one of the requests for items; None for a backend without a language model.
         price: of a million prompt tokens and of a million reply tokens; None if unknown.
-        plan: what is known, what this run requests, and the answers to it.
+        plan: existing answers, what this run requests, and the answers to it.
     """
 
     model: str

@@ -25,7 +25,7 @@ from utils.interrupts import GracefulShutdown
 if TYPE_CHECKING:
     from captioning.local.model import LocalModel
 
-_THREADS = 4  # that open photographs
+_THREADS = 4  # to open photographs
 _MAX_ASPECT = 200  # no person fits into sides of a greater ratio, and Qwen's processor fails on it
 
 
@@ -54,7 +54,7 @@ class LocalBackend:
         if not model:
             raise UserError("captioner.model is not set: name a folder or a model (e.g. Qwen/Qwen2.5-VL-7B-Instruct)")
         folder = Path(model).is_dir() or Path(model).is_absolute()
-        # Of a folder only its last part: its location changes no answer.
+        # Only the last part of a folder's path: its location changes no answer.
         self.name = f"local:{Path(model).resolve().name if folder else model}"
         self._model, self._device, self._options = model, device, options
         self._form: Form = "json" if options.format == "json" else "text"
@@ -80,7 +80,7 @@ class LocalBackend:
         return load_model(self._model, self._device, images=images)
 
     def answer_all(self, model: LocalModel, prompts: Iterable[Prompt | Answer]) -> AnswerStream:
-        """Run the model on batches, on smaller ones once memory ran out; answers among the prompts are passed on."""
+        """Run the model on batches, smaller ones once memory has run out; answers among the prompts are passed on."""
         size, budget = self._options.batch_size, FailureBudget(self._options.stop_after)
         numbered = enumerate(prompts)
         with GracefulShutdown("stopping: the current batch is finished and saved; Ctrl-C again drops it") as shutdown:
@@ -110,7 +110,7 @@ class LocalBackend:
             raise KeyboardInterrupt
 
     def _check(self, reply: Reply | None, seconds: float) -> Answer:
-        """Turn a reply into an answer; None stands for one that did not fit into memory."""
+        """Turn a reply into an answer; None means that it did not fit into memory."""
         if reply is None:
             return Answer(None, "out of memory in a batch of one: lower captioner.max_pixels", seconds=seconds)
         try:
@@ -125,7 +125,7 @@ class LocalBackend:
 
 
 def open_ahead(images: Sequence[Path], *, max_pixels: int, ahead: int) -> Generator[Image.Image | Answer, None, None]:
-    """Yield each photograph in order, with `ahead` of them opened in advance and no more held.
+    """Yield each photograph in order, with `ahead` of them opened in advance and no more in memory.
 
     One with more than `max_pixels` is scaled down; one that cannot be described is replaced by an answer that says why.
     """

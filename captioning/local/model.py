@@ -79,7 +79,7 @@ class LocalModel:
         return None
 
     def _check(self) -> None:
-        """Check tokenizer and template: transformers makes an empty tokenizer where files are missing."""
+        """Check tokenizer and template: transformers creates an empty tokenizer if files are missing."""
         if not self._template:
             raise UserError("it has no chat template: use an instruction-tuned model")
         words = "a person in a red coat"
@@ -113,7 +113,7 @@ class LocalModel:
         )
 
     def _encode(self, texts: list[str], images: list[list[Image.Image]]) -> dict[str, Tensor]:
-        """Tokenize; everything goes to the model: without `mm_token_type_ids`, Qwen would take an image for text."""
+        """Tokenize; the model gets every output: without `mm_token_type_ids`, Qwen would treat an image as text."""
         options: dict[str, Any] = {"padding": True, "return_tensors": "pt", "add_special_tokens": False}
         if self.accepts_images:
             begin = self._tokenizer.bos_token
@@ -160,7 +160,7 @@ def load_model(name: str, device_name: str, *, images: bool) -> LocalModel:
         raise UserError(f"captioner.model: '{name}' cannot be used: {error}") from None
     except torch.OutOfMemoryError:
         raise UserError(f"captioner.model: '{name}' does not fit into the memory of {device}") from None
-    except Exception as error:  # transformers, the hub and templates raise many kinds for broken files
+    except Exception as error:  # transformers, the hub and templates raise many types for broken files
         cause = " ".join(str(error).split())[:_MAX_CAUSE] or type(error).__name__
         raise UserError(f"captioner.model: '{name}' cannot be loaded ({cause})") from error
     return _loaded[name, device]
@@ -170,7 +170,7 @@ def _load(name: str, device: torch.device, *, images: bool) -> LocalModel:
     path = Path(name)
     if not path.is_dir() and (path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2):
         raise UserError("there is no such folder")
-    # With trust_remote_code=None, transformers would ask at the terminal whether to run the model's own code.
+    # With trust_remote_code=None, transformers would prompt at the terminal whether to run the model's own code.
     config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     accepts_images = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     if images and not accepts_images:

@@ -39,7 +39,7 @@ class OpenAIBackend:
         if not options.model:
             raise UserError("captioner.model is not set: name the model to use (e.g. Qwen/Qwen2.5-VL-7B-Instruct)")
         if not options.base_urls:
-            raise UserError("captioner.base_url is not set: where is the server? (e.g. http://localhost:8000/v1)")
+            raise UserError("captioner.base_url is not set: name the server's URL (e.g. http://localhost:8000/v1)")
         for url in options.base_urls:
             if not re.match(r"https?://[^/@]+(/|$)", url):
                 shown = url.rpartition("@")[2]  # without user name and password
@@ -52,39 +52,41 @@ class OpenAIBackend:
     def describe(self, images: Sequence[Path]) -> AnswerStream:
         """Yield `(position, answer)` as answers arrive; raises as `ImageCaptioner.describe`."""
 
-        async def ask(client: ChatClient, path: Path) -> Answer:
+        async def request(client: ChatClient, path: Path) -> Answer:
             try:
                 url = await asyncio.to_thread(jpeg_data_url, path, self._options.max_pixels)
             except BrokenImageError as error:
                 return Answer(None, str(error))
             image = {"type": "image_url", "image_url": {"url": url}}
-            return await client.ask(lambda form: [image, {"type": "text", "text": image_prompt(form)}])
+            return await client.request(lambda form: [image, {"type": "text", "text": image_prompt(form)}])
 
-        return self._ask_all(images, ask)
+        return self._request_all(images, request)
 
     def rewrite(self, queries: Sequence[str]) -> AnswerStream:
         """Yield `(position, answer)` as answers arrive; raises as `ImageCaptioner.describe`."""
 
-        async def ask(client: ChatClient, query: str) -> Answer:
-            return await client.ask(partial(query_prompt, query=query), query=True)
+        async def request(client: ChatClient, query: str) -> Answer:
+            return await client.request(partial(query_prompt, query=query), query=True)
 
-        return self._ask_all(queries, ask)
+        return self._request_all(queries, request)
 
-    def _ask_all(self, items: Sequence[Item], ask: Callable[[ChatClient, Item], Awaitable[Answer]]) -> AnswerStream:
-        """Keep requests in flight and yield their answers; after a stop, those in flight, and then raise the reason."""
+    def _request_all(
+        self, items: Sequence[Item], send: Callable[[ChatClient, Item], Awaitable[Answer]]
+    ) -> AnswerStream:
+        """Keep requests in flight and yield their answers; after a stop, yield those in flight and raise its reason."""
         # Somewhat more than may be sent at once, so that the next photographs are already encoded when a slot is free.
         limit = self._options.concurrency + max(1, self._options.concurrency // 4)
         positions, count = iter(range(len(items))), 0
         tasks: dict[asyncio.Task[Answer | None], int] = {}
         with asyncio.Runner() as runner, GracefulShutdown(_NOTICE) as shutdown:
             loop, stop = runner.get_loop(), StopSignal(shutdown)
-            # No more threads than cores: more would only take the interpreter from the one that talks to the server.
+            # No more threads than cores: more would only compete with the event loop for the interpreter.
             loop.set_default_executor(ThreadPoolExecutor(os.cpu_count()))
             client = ChatClient(self._options, stop)
             try:
                 while True:
                     for position in islice(positions, 0 if stop.is_set else limit - len(tasks)):
-                        tasks[loop.create_task(_answer(ask(client, items[position]), stop))] = position
+                        tasks[loop.create_task(_answer(send(client, items[position]), stop))] = position
                     if not tasks:
                         break
                     done, _ = runner.run(asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))

@@ -74,7 +74,7 @@ class StopSignal:
 
 
 def backoff(failures: int, retry_after: float | None = None) -> float:
-    """Return the seconds to wait: doubled with each failure, with jitter, and at least what the server asked for.
+    """Return the seconds to wait: doubled with each failure, with jitter, and at least what the server requested.
 
     The jitter (half to all of the time) keeps requests that failed together from being repeated together.
     """
@@ -93,7 +93,7 @@ class _Attempts:
     """The attempts at one answer so far, and how its next request is sent."""
 
     form: Form
-    omitted: set[str]  # parameters that the server does not know
+    omitted: set[str]  # parameters that the server does not support
     failures: int = 0
     rate_limits: int = 0
     rate_limited_for: float = 0.0  # seconds
@@ -124,10 +124,10 @@ class ChatClient:
         for endpoint in self._endpoints:
             await endpoint.close()
 
-    async def ask(self, content: Callable[[Form], Content], *, query: bool = False) -> Answer:
+    async def request(self, content: Callable[[Form], Content], *, query: bool = False) -> Answer:
         """Send requests until there is a fit answer, or a reason to give up.
 
-        Until the model has answered, others wait: a wrong key, model or schema costs one request.
+        Until the model has answered, other requests wait: a wrong key, model or schema costs one request.
 
         Args:
             content: builds the message that requests a reply in the given form.
@@ -140,10 +140,10 @@ class ChatClient:
         async with self._first_contact:
             self._stop.check()
             if not self._answered:
-                return await self._ask(content, query)
-        return await self._ask(content, query)
+                return await self._request(content, query)
+        return await self._request(content, query)
 
-    async def _ask(self, content: Callable[[Form], Content], query: bool) -> Answer:
+    async def _request(self, content: Callable[[Form], Content], query: bool) -> Answer:
         start, attempts = time.monotonic(), _Attempts(self._form, set(self._omitted))
         prompt_tokens = reply_tokens = 0
         problem = said = ""
@@ -193,7 +193,7 @@ class ChatClient:
         return True
 
     def _simplify(self, failure: Failure, attempts: _Attempts) -> bool:
-        """Leave out what the server does not seem to support, a parameter or the schema; return whether it was any."""
+        """Leave out a parameter or the schema if the server does not seem to support it; return whether one was."""
         refused = failure.status in (400, 422)
         named = {name for name in ("max_tokens", "temperature") if name in failure.reason} - attempts.omitted
         if refused and named and _UNKNOWN_PARAMETER.search(failure.reason):
@@ -230,7 +230,7 @@ class ChatClient:
         except NoJsonError as error:
             if flaws := check(reply.text):
                 return None, ", ".join(flaws)
-            # Sound prose instead of JSON: it may be in the template's style; if not, prose is requested from now on.
+            # Valid prose instead of JSON: it may be in the template's style; if not, prose is requested from now on.
             if parse(reply.text):
                 return read_reply(reply.text, "text")
             if self._may_fall_back:

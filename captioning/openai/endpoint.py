@@ -24,12 +24,12 @@ _SHORTEST_SECRET = 8  # letters
 
 @dataclass
 class Failure(Exception):
-    """A request that brought no reply.
+    """A request that got no reply.
 
     Attributes:
         reason: one line, without secrets.
         status: HTTP status; 0 where there was no response.
-        retry_after: seconds that the server asks to wait; None where it names none.
+        retry_after: seconds to wait as requested by the server; None if it gives none.
     """
 
     reason: str
@@ -46,7 +46,7 @@ class Endpoint:
     """One server that has the model.
 
     Args:
-        key: is sent with each request, and must not be in any message; empty for none.
+        key: is sent with each request, and must not appear in any message; empty for none.
 
     Attributes:
         in_flight: requests that wait for its reply.
@@ -139,7 +139,7 @@ class Endpoint:
                 raise UserError(f"{self.url} {problem} the environment variable {options.api_key_env} ({message})")
             if status == 404:
                 raise UserError(
-                    f"{self.url} does not have the model {options.model!r} (captioner.model), or is no such service "
+                    f"{self.url} does not have the model {options.model!r} (captioner.model), or is no such endpoint "
                     f"(captioner.base_url): {message}"
                 )
             if status == 402 or (status == 429 and error.code == "insufficient_quota"):

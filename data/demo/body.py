@@ -51,7 +51,7 @@ class Pose:
 
     heading: float  # degrees from facing the camera, clockwise from above; 90 walks to the right of the picture
     phase: float  # position in the cycle of two steps, 0 to 1
-    stride: float  # 0 stands, 1 walks fast
+    stride: float  # 0 for standing, 1 for walking fast
     pitch: float  # degrees by which the camera looks down
     height: float  # of the body, in canvas pixels
     x: float  # column of the crown

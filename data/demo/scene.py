@@ -19,7 +19,7 @@ Rgb = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera and its surroundings; scene.yaml says what each field is."""
+    """A camera and its surroundings; scene.yaml explains each field."""
 
     place: str
     gain: float

@@ -26,9 +26,9 @@ SERIES = ("#0067a5", "#c24e00", "#00805c", "#a4437f", "#846a00", "#55595e")
 _INK, _QUIET, _GRID, _SHEET = "#1b1d20", "#5b6168", "#ebebe6", "#ffffff"
 _VARIABLES = {color: f"var(--series-{number})" for number, color in enumerate(SERIES)}
 _VARIABLES |= {_INK: "var(--ink)", _QUIET: "var(--quiet)", _GRID: "var(--grid)", _SHEET: "var(--sheet)"}
-# Lines are told apart without color, too; five markers and six colors: a pair first repeats at the 31st line.
+# Lines can be distinguished without color, too; five markers and six colors: a pair first repeats at the 31st line.
 MARKERS = ("o", "s", "D", "^", "v")
-MAX_NAMED = 2 * len(SERIES)  # groups of a scatter plot that are easy to tell apart
+MAX_NAMED = 2 * len(SERIES)  # groups of a scatter plot that are easy to distinguish
 _MAX_MARKED = 24  # points; the markers of longer lines would run into one another
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _STYLE = Path(__file__).with_name("charts.mplstyle")
@@ -57,8 +57,8 @@ class ScatterPlot:
 
     Attributes:
         title: what the plot shows.
-        named: points [N, 2] by group, each group with a look of its own.
-        others: points of groups that are too many or too small to be told apart.
+        named: points [N, 2] by group, each group with its own look.
+        others: points of groups that are too many or too small to be distinguished.
         noise: points that belong to no group.
         note: text below the plot.
     """
@@ -119,15 +119,15 @@ def _figure(width: int, height: int) -> Iterator[Figure]:
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(fname=_STYLE):
-        yield Figure(figsize=(width / 72, height / 72), layout="constrained")  # matplotlib's SVG has 72 units an inch
+        yield Figure(figsize=(width / 72, height / 72), layout="constrained")  # matplotlib's SVG has 72 units per inch
 
 
 def _style_axes(axes: Axes, chart: LineChart) -> None:
     from matplotlib.ticker import MaxNLocator
 
     steps = [1, 2, 5, 10]
-    whole = all(float(x).is_integer() for points in chart.lines.values() for x, _ in points)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=steps, integer=whole))
+    integers = all(float(x).is_integer() for points in chart.lines.values() for x, _ in points)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=steps, integer=integers))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=steps))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: _text(value, digits=6))
@@ -158,7 +158,7 @@ def _inline_svg(figure: Figure, label: str, tooltips: Mapping[str, Sequence[str]
             style = style.replace(color, variable)
         if style:
             element.set("style", style)
-    for definitions in root.findall("defs"):  # matplotlib's rules, which would apply to the whole page
+    for definitions in root.findall("defs"):  # matplotlib's rules, which would apply to the entire page
         for rules in definitions.findall("style"):
             definitions.remove(rules)
     for group in list(root.iter("g")):
@@ -171,5 +171,5 @@ def _inline_svg(figure: Figure, label: str, tooltips: Mapping[str, Sequence[str]
 
 def _text(value: float, *, digits: int = 4) -> str:
     """A number with so many significant digits, whole numbers with all of theirs."""
-    whole = float(value).is_integer() and abs(value) < 1e9
-    return (f"{value:,.0f}" if whole else f"{value:.{digits}g}").replace("-", "−")
+    integer = float(value).is_integer() and abs(value) < 1e9
+    return (f"{value:,.0f}" if integer else f"{value:.{digits}g}").replace("-", "−")

@@ -47,7 +47,7 @@ _BY_ROUND = {  # title -> y label, keys of a round's log entry
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows next to the ablation, in its order; what is empty is shown as "no data" or left out.
+    """Content of the page apart from the ablation, in page order; empty parts are shown as "no data" or left out.
 
     Attributes:
         title: the page's heading.
@@ -137,7 +137,7 @@ def training_charts(log: Path) -> list[LineChart]:
     epochs, validations, rounds = (
         [event for event in events if event["event"] == name] for name in ("epoch", "validation", "labels")
     )
-    by_epoch = [(float(number), event) for number, event in enumerate(epochs, start=1)]  # of the whole run
+    by_epoch = [(float(number), event) for number, event in enumerate(epochs, start=1)]  # of the entire run
     by_validation = [(float(number), event) for number, event in enumerate(validations, start=1)]
     by_round = [(float(event["round"]), event) for event in rounds]
     charts = [
