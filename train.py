@@ -76,14 +76,7 @@ def train(config: Config, device: torch.device) -> None:
     models = model_factory(config.model, config.train, data.pairs.captions, run.path / "vocab.txt", device)
     opener = image_opener(data, config.model, config.train, run.path)
     trainer = RoundTrainer(
-        run,
-        data,
-        models,
-        opener,
-        cluster=config.cluster,
-        train=config.train,
-        evaluation=config.eval,
-        device=device,
+        run, data, models, opener, cluster=config.cluster, train=config.train, evaluation=config.eval, device=device
     )
     trainer.train_rounds(state)
 
