@@ -46,10 +46,10 @@ def build(group: type[Group], values: Mapping[str, Any], *, prefix: str = "") ->
 
 
 def _expected(message: str) -> str:
-    """Turn pydantic's "Input should be a valid integer" into "integer"."""
+    """Turn pydantic's "Input should be a valid integer" into "an integer"."""
     message = message.removeprefix("List should ").replace(" after validation", "")
     message = message.removeprefix("String should ").replace(
         "match pattern '^(auto|cpu|cuda(:\\d+)?)$'", "auto, cpu, cuda or cuda:N"
     )
-    message = message.removeprefix("Input should be ").removeprefix("a valid ")
+    message = message.removeprefix("Input should be ").replace("a valid i", "an i").replace("a valid ", "a ")
     return message[0].lower() + message[1:]
