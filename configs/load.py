@@ -192,6 +192,8 @@ def _rename_old_keys(tree: Tree, origin: str) -> Tree:
     for old, new in RENAMED_KEYS.items():
         section, key = old.split(".")
         if isinstance(renamed.get(section), dict) and key in renamed[section]:
+            if new.partition(".")[2] in renamed[section]:
+                raise UserError(f"{origin} sets {old}, which is now called {new}, and {new}: remove {old}")
             log.warning(f"{origin}: {old} is now called {new}; the old name will be refused by the next version")
             renamed[section][new.partition(".")[2]] = renamed[section].pop(key)
     for (name, old), new in RENAMED_VALUES.items():
