@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch import distributed as dist
 
-from utils.errors import UserError
+from utils.errors import ReportedError, UserError
 from utils.logs import is_main_rank
 
 # Seconds that other ranks wait after an error, so that the main one prints it and the launcher can stop the others.
@@ -138,7 +138,7 @@ def run_on_main(function: Callable[[], Any]) -> Any:
     """Call `function` on rank 0 alone and return its result, which must be JSON-serializable, on every rank.
 
     Raises:
-        UserError: on every rank, if it was raised on rank 0.
+        UserError: it was raised on rank 0; `ReportedError` on the others.
     """
     if world_size() == 1:
         return function()
@@ -154,7 +154,7 @@ def run_on_main(function: Callable[[], Any]) -> Any:
     dist.broadcast(content, 0)
     result = json.loads(content.numpy().tobytes())
     if "error" in result:
-        raise UserError(result["error"])
+        raise (UserError if is_main_process() else ReportedError)(result["error"])
     return result["value"]
 
 
