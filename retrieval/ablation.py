@@ -6,6 +6,7 @@ The weight and k themselves are configured, or tuned on the validation split.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from retrieval.metrics import QueryMetrics, confidence_intervals, evaluate_queries
 from retrieval.options import EvaluationOptions
+from retrieval.retrieval_set import RetrievalSet
 from retrieval.scoring import Match, Scorer, rerank
+from retrieval.slots import slot_agreement
 from utils.errors import UserError
 from utils.logs import log
 
@@ -96,6 +99,25 @@ def ablation_rows(scorer: Scorer, *, weight: float, k: int, llm_calls: int | Non
         )
         for (msm, itm), queries in zip(VARIANTS, evaluated, strict=True)
     ]
+
+
+def slot_counting_row(retrieval: RetrievalSet, *, llm_calls: int | None) -> AblationRow | None:
+    """Evaluate the ranking by equal slots of rewrites and captions, without a model; None if texts have no slots."""
+    start = time.perf_counter()
+    scores = slot_agreement(retrieval.rewrites, retrieval.captions)
+    if scores is None:
+        return None
+    milliseconds = 1000 * (time.perf_counter() - start) / len(scores)
+    queries = evaluate_queries(scores, retrieval.query_ids, retrieval.gallery_ids)
+    return AblationRow(
+        msm=True,
+        itm=False,
+        queries=queries,
+        metrics=queries.means(),
+        intervals=confidence_intervals(queries),
+        milliseconds=milliseconds,
+        llm_calls=llm_calls,
+    )
 
 
 def sweep(scorer: Scorer, weights: Iterable[float], ks: Iterable[int]) -> list[SweepPoint]:

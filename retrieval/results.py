@@ -7,13 +7,22 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from retrieval.ablation import AblationRow, SweepPoint, ablation_rows, evaluate_by_camera, sweep_around, weight_and_k
+from retrieval.ablation import (
+    AblationRow,
+    SweepPoint,
+    ablation_rows,
+    evaluate_by_camera,
+    slot_counting_row,
+    sweep_around,
+    weight_and_k,
+)
 from retrieval.explanation import ScoreBreakdown, example_rankings, write_per_query
 from retrieval.metrics import QueryMetrics
 from retrieval.options import EvaluationOptions
@@ -60,6 +69,7 @@ class Results:
     Attributes:
         provenance: where it comes from.
         rows: the variants of the method, the full method last.
+        slot_counting: the ranking by equal slots, without a model; None if the texts do not follow the template.
         sweep: metrics over weights and k.
         tuned: config keys that were tuned on the validation split: `msm_weight`, `k_test`.
         validation_sweep: metrics on that split over weights and k; empty if nothing was tuned.
@@ -69,6 +79,7 @@ class Results:
 
     provenance: Provenance
     rows: Sequence[AblationRow]
+    slot_counting: AblationRow | None
     sweep: Sequence[SweepPoint]
     tuned: Sequence[str]
     validation_sweep: Sequence[SweepPoint]
@@ -156,6 +167,7 @@ def evaluate(
     return Results(
         provenance=provenance,
         rows=ablation_rows(scorer, weight=weight, k=k, llm_calls=llm_calls),
+        slot_counting=slot_counting_row(scorer.retrieval, llm_calls=llm_calls),
         sweep=sweep_around(scorer, weight=weight, k=k, full=full_sweep),
         tuned=options.tuned_on_val,
         validation_sweep=validation_points,
@@ -176,12 +188,13 @@ def write_results(
         setup: what the report states about the model and the machine, by name.
     """
     rows, breakdown, retrieval = results.rows, results.breakdown, results.breakdown.retrieval
-    log.info(render("table.txt.jinja", rows, notes=results.notes).rstrip("\n"))
+    table = partial(render, rows=rows, slot_counting=results.slot_counting)
+    log.info(table("table.txt.jinja", notes=results.notes).rstrip("\n"))
     write_json(folder / "metrics.json", _to_json(results))  # first: the others follow from it and the checkpoint
     variants = {name: row.queries for name, row in zip(_VARIANT_NAMES, rows, strict=True)}
     write_per_query(folder / "per_query.jsonl", breakdown, variants)
     for name in ("table.md", "table.tex"):
-        write_text(folder / name, render(f"{name}.jinja", rows, notes=results.notes))
+        write_text(folder / name, table(f"{name}.jinja", notes=results.notes))
     report = Report(
         title=results.title,
         warnings=results.warnings,
@@ -205,7 +218,7 @@ def write_results(
         },
         settings=config,
     )
-    write_text(folder / "report.html", render("page.html", rows, report=report))
+    write_text(folder / "report.html", table("page.html", report=report))
     log.info(f"written to {folder}: metrics.json, report.html, table.md, table.tex, per_query.jsonl")
 
 
@@ -216,6 +229,7 @@ def _to_json(results: Results) -> dict[str, Any]:
         return [{"weight": point.weight, "k": point.k, **point.metrics} for point in sweep]
 
     return rows[-1].metrics | {
+        "slot_counting": results.slot_counting.metrics if results.slot_counting else None,
         "ablation": [{"msm": row.msm, "itm": row.itm, **row.metrics} for row in rows],
         "intervals": [row.intervals for row in rows],
         "sweep": points(results.sweep),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from retrieval.ablation import (
     ablation_rows,
     camera_names,
     evaluate_by_camera,
+    slot_counting_row,
     sweep,
     sweep_around,
     tune,
@@ -32,6 +35,7 @@ from retrieval.options import EvaluationOptions
 from retrieval.report.page import data_statistics, render, sweep_charts, word_charts
 from retrieval.retrieval_set import DISTRACTOR_ID, RetrievalSet, with_distractors
 from retrieval.scoring import Scorer, fused_similarity, rerank
+from retrieval.slots import slot_agreement
 from tests.pictures import picture
 from utils.errors import UserError
 
@@ -182,6 +186,40 @@ def test_tables_have_intervals_costs_and_notes(scorer: Scorer) -> None:
     assert latex.count(r"\\") == 5
     for table in (markdown, text):
         assert "95 % confidence intervals (bootstrap over identities)" in table
+
+
+def test_slots_are_counted_by_hand() -> None:
+    """Equal slots count 1, unequal ones -1, and slots that one side leaves open 0; so does a missing text."""
+    rewrites = ["The male is wearing a red top with blue trousers.", "The female is carrying a bag.", None]
+    captions = [
+        "The male is wearing a red top.",  # gender, color and garment
+        "The female is wearing a red jacket with black trousers.",  # the color and the trousers, against three others
+        None,
+    ]
+    scores = slot_agreement(rewrites, captions)
+    assert scores is not None
+    assert scores.tolist() == [[3, -1, 0], [-1, 1, 0], [0, 0, 0]]
+
+
+def test_a_ranking_without_a_model_stands_above_those_with_one(scorer: Scorer) -> None:
+    """If the texts follow the template; else there is no such row."""
+    assert slot_counting_row(RETRIEVAL, llm_calls=1) is None
+    colors = ("red", "blue", "black", "white", "green")
+    texts = [f"The person is wearing a {colors[n % 5]} top with {colors[n // 5]} trousers." for n in range(10)]
+    retrieval = replace(
+        RETRIEVAL,
+        captions=tuple(texts[n % 10] for n in range(G)),
+        rewrites=tuple(texts[n % 10] for n in range(Q)),
+    )
+    row = slot_counting_row(retrieval, llm_calls=1)
+    assert row is not None
+    assert row.metrics["R1"] == pytest.approx(100 * (Q - 1) / Q)  # all but the query without a match
+    assert row.calls == "1"
+    rows = ablation_rows(scorer, weight=0.4, k=8, llm_calls=1)
+    text, markdown, latex = (render(f"table.{kind}.jinja", rows, slot_counting=row) for kind in ("txt", "md", "tex"))
+    assert "| slots | | 91.67 [" in markdown
+    assert re.search(r"^ +slots +91\.67", text, re.MULTILINE)
+    assert r"\multicolumn{2}{c}{slots} & 91.67" in latex
 
 
 def test_a_score_is_the_sum_of_its_parts(scorer: Scorer) -> None:

@@ -77,12 +77,18 @@ class Report:
 
 
 def render(
-    template: str, rows: Sequence[AblationRow], *, report: Report | None = None, notes: Sequence[str] = ()
+    template: str,
+    rows: Sequence[AblationRow],
+    *,
+    slot_counting: AblationRow | None = None,
+    report: Report | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Fill in a template of this folder; texts are escaped in HTML.
 
     Args:
         rows: of the ablation; in the page's headline, the last is compared with the first.
+        slot_counting: what counting equal slots reaches without a model, if the texts have slots.
         report: what else the page shows.
         notes: lines below a table.
 
@@ -107,7 +113,8 @@ def render(
         "latex": _escape_latex,
     }
     best = {metric: max(row.metrics[metric] for row in rows) for metric in METRICS}
-    text = environment.get_template(template).render(rows=rows, metrics=METRICS, best=best, report=report, notes=notes)
+    values = {"rows": rows, "metrics": METRICS, "best": best, "report": report, "notes": notes}
+    text = environment.get_template(template).render(values | {"slot_counting": slot_counting})
     # A caption read from JSON may hold half a surrogate pair, which UTF-8 cannot encode.
     return text.encode("utf-8", "replace").decode("utf-8")
 
