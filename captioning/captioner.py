@@ -107,6 +107,10 @@ def load_captioner(options: CaptionerOptions, device: str) -> ImageCaptioner:
         from captioning.palette import PaletteCaptioner
 
         return PaletteCaptioner(workers=min(options.concurrency, os.cpu_count() or 1))
+    if options.backend == "exact":
+        from captioning.exact import ExactCaptioner
+
+        return ExactCaptioner()
     return _load_language_model(options.backend, options, device)
 
 

@@ -14,7 +14,8 @@ from utils.errors import UserError
 from utils.files import read_json, write_json
 
 # Prefixes of the published file names, which contain "qwen" whatever model wrote the captions.
-PREFIXES = {"cuhk_pedes": "cuhk", "icfg_pedes": "icfg", "rstpreid": "rstp", "custom": "custom", "demo": "demo"}
+PREFIXES = {"cuhk_pedes": "cuhk", "icfg_pedes": "icfg", "rstpreid": "rstp", "custom": "custom"}
+PREFIXES |= {name: name for name in ("demo", "drawn")}  # data sets that this project draws
 
 
 def train_file(folder: Path, data_name: str) -> Path:

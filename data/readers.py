@@ -117,9 +117,17 @@ def read_folder(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:
 
 def read_demo(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:
     """Read the synthetic data set, in the layout of CUHK-PEDES; generate it in `root` first if it is missing."""
-    from data.demo import draw_demo  # other data sets do not need its imports
+    from data.demo import draw_people  # other data sets do not need its imports
 
-    draw_demo(root)
+    draw_people(root)
+    return READERS["cuhk_pedes"](root, missing_ok=missing_ok)
+
+
+def read_drawn(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:
+    """Read the synthetic data set for pretraining, as `read_demo`: other people, cameras, surroundings and shades."""
+    from data.demo import PRETRAINING, draw_people
+
+    draw_people(root, PRETRAINING)
     return READERS["cuhk_pedes"](root, missing_ok=missing_ok)
 
 
@@ -129,6 +137,7 @@ READERS: dict[str, Reader] = {
     "rstpreid": partial(read_annotated, annotation="data_captions.json", kind=list[RSTPReidAnnotation]),
     "custom": read_folder,
     "demo": read_demo,
+    "drawn": read_drawn,
 }
 
 

@@ -16,7 +16,7 @@ from utils.files import read_json
 from utils.options import options
 
 Split = Literal["train", "val", "test"]
-DataName = Literal["cuhk_pedes", "icfg_pedes", "rstpreid", "custom", "demo"]
+DataName = Literal["cuhk_pedes", "icfg_pedes", "rstpreid", "custom", "demo", "drawn"]
 
 
 @options

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from io import BytesIO
 from itertools import combinations
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import data.demo
+from captioning.exact import ExactCaptioner, slots
 from captioning.rules import read
-from data.demo import Shot, draw_demo, take_photograph
+from captioning.style.template import parse
+from data.demo import DrawnSet, Shot, draw_people, take_photograph
 from data.demo.people import sample_people, write_queries
+from data.demo.randomized import random_shade
 from data.demo.scene import CAMERAS
 from data.images import find_broken
 from data.readers import READERS
+from tests.pictures import picture
 from utils.errors import UserError
 
-FEW = {"train_people": 3, "val_people": 2, "test_people": 2, "train_images": 3, "eval_images": 2}
+FEW = DrawnSet(seed=2024, train_people=3, val_people=2, test_people=2, train_images=3, eval_images=2)
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A demo of seven people, drawn by one process."""
     root = tmp_path_factory.mktemp("demo")
-    draw_demo(root, workers=1, **FEW)
+    draw_people(root, FEW, workers=1)
     return root
 
 
@@ -51,18 +59,18 @@ def test_it_has_the_layout_of_cuhk_pedes_and_every_picture_can_be_read(drawn: Pa
 
 
 def test_the_files_do_not_depend_on_the_number_of_processes(drawn: Path, tmp_path: Path) -> None:
-    draw_demo(tmp_path, workers=2, **FEW)
+    draw_people(tmp_path, FEW, workers=2)
     assert contents(tmp_path) == contents(drawn)
 
 
 def test_a_finished_set_is_not_drawn_again_and_another_seed_replaces_it(tmp_path: Path) -> None:
-    one = {"train_people": 1, "val_people": 1, "test_people": 1, "train_images": 1, "eval_images": 1, "workers": 1}
-    draw_demo(tmp_path, **one)
+    one = DrawnSet(seed=2024, train_people=1, val_people=1, test_people=1, train_images=1, eval_images=1)
+    draw_people(tmp_path, one, workers=1)
     stamp = (tmp_path / "demo.json").stat().st_mtime_ns
     before = contents(tmp_path)
-    draw_demo(tmp_path, **one)
+    draw_people(tmp_path, one, workers=1)
     assert (tmp_path / "demo.json").stat().st_mtime_ns == stamp
-    draw_demo(tmp_path, seed=7, **one)
+    draw_people(tmp_path, replace(one, seed=7), workers=1)
     after = contents(tmp_path)
     assert len(after) == len(before)
     assert after != before
@@ -75,16 +83,16 @@ def test_interrupted_drawing_starts_again(drawn: Path, tmp_path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(data.demo, "write_queries", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            draw_demo(tmp_path, workers=1, **FEW)
+            draw_people(tmp_path, FEW, workers=1)
     assert not (tmp_path / "reid_raw.json").exists()
-    draw_demo(tmp_path, workers=1, **FEW)
+    draw_people(tmp_path, FEW, workers=1)
     assert contents(tmp_path) == contents(drawn)
 
 
 def test_a_folder_with_other_files_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match=str(tmp_path)):
-        draw_demo(tmp_path, workers=1, **FEW)
+        draw_people(tmp_path, FEW, workers=1)
     assert contents(tmp_path) == {"thesis.txt": b"mine"}
 
 
@@ -136,3 +144,59 @@ def test_what_an_obstacle_hides_is_not_visible() -> None:
         person.shoe_color,
         None,
     }  # in some pictures a car hides the feet
+
+
+def test_randomized_pictures_show_the_same_people_in_other_surroundings_and_shades() -> None:
+    """Each picture has a camera of its own; what is visible is still recorded, and drawing can be repeated."""
+    person = sample_people(5, {"test": 1})["test"][0]
+    shots = [Shot(5, 0, place, "test", person, camera=2, view="front", randomized=True) for place in range(8)]
+    pictures = [np.asarray(Image.open(BytesIO(take_photograph(shot)[0]))) for shot in shots]
+    assert len({take_photograph(shot)[0] for shot in shots}) == 8
+    assert np.array_equal(pictures[3], np.asarray(Image.open(BytesIO(take_photograph(shots[3])[0]))))
+    demo = [np.asarray(Image.open(BytesIO(take_photograph(replace(shot, randomized=False))[0]))) for shot in shots]
+    # One camera of the demo has one kind of background and light; random ones differ in brightness far more.
+    assert np.std([picture.mean() for picture in pictures]) > 2 * np.std([picture.mean() for picture in demo])
+    assert all(take_photograph(shot)[1]["gender"] == person.gender for shot in shots)
+
+
+def test_a_random_shade_keeps_its_hue() -> None:
+    """Red stays red; the shades of a person are the same in every picture."""
+    for seed in range(50):
+        red, green, blue = random_shade((182, 32, 38), Random(seed))
+        assert red > 2 * max(green, blue)
+        assert max(abs(a - b) for a, b in combinations(random_shade((124, 124, 122), Random(seed)), 2)) < 16
+    assert random_shade((48, 98, 180), Random(3)) == random_shade((48, 98, 180), Random(3))
+
+
+def test_exact_captions_say_what_is_visible(drawn: Path) -> None:
+    """Of every picture of a drawn data set, in the words of the other captioners."""
+    attributes = json.loads((drawn / "attributes.json").read_text())
+    names = list(attributes)
+    answers = list(ExactCaptioner().describe([drawn / "imgs" / name for name in names]))
+    assert [position for position, _ in answers] == list(range(len(names)))
+    for name, (_, answer) in zip(names, answers, strict=True):
+        assert answer.text is not None
+        found, seen = parse(answer.text), attributes[name]
+        assert found.gender == seen["gender"]
+        assert found.shoe_color == seen["shoe_color"]
+        if seen["lower_garment"] not in {"jeans", "dress"}:
+            assert (found.lower_color, found.lower_garment) == (seen["lower_color"], seen["lower_garment"])
+        assert (seen["bag"] or "none") == "none" or seen["bag"] in (found.belongings or "")
+
+
+def test_a_dress_is_a_lower_garment_and_jeans_are_blue_trousers() -> None:
+    """As the rules rewrite sentences about them."""
+    unseen = dict.fromkeys(("gender", "shoe_color", "shoes", "hair_length", "hair_color", "bag", "bag_color", "hat"))
+    unseen |= {"hat_color": None, "pattern": "plain", "sleeves": "short-sleeved"}
+    dress = {"upper_color": "red", "upper_garment": "dress", "lower_color": "red", "lower_garment": "dress"}
+    assert slots(unseen | dress) == read("a person in a red dress")
+    jeans = {"upper_color": "white", "upper_garment": "shirt", "lower_color": "dark blue", "lower_garment": "jeans"}
+    assert slots(unseen | jeans) == read("a person in a white short-sleeved shirt and blue jeans")
+    striped = {"upper_color": "red", "upper_garment": "t-shirt", "lower_color": None, "lower_garment": None}
+    assert slots(unseen | striped | {"pattern": "striped"}).upper_color == "red striped"
+
+
+def test_only_drawn_pictures_have_exact_captions(tmp_path: Path) -> None:
+    """A photograph has no record of what it shows."""
+    with pytest.raises(UserError, match=r"captioner\.backend=exact: .*attributes\.json is missing"):
+        list(ExactCaptioner().describe([picture(tmp_path / "imgs" / "a.png")]))

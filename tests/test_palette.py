@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from captioning.palette import PaletteCaptioner
 from captioning.style.replies import check
 from captioning.style.template import Slots, parse
-from data.demo import draw_demo
+from data.demo import DrawnSet, draw_people
 
 # names that differ in lightness only count as one
 BASIC = {"dark blue": "blue", "light blue": "blue"}
@@ -25,7 +25,7 @@ NOUN = re.compile(r"^an? | ?(backpack|handbag|shoulder bag)$")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty people, three pictures each."""
     root = tmp_path_factory.mktemp("palette")
-    draw_demo(root, train_people=38, val_people=1, test_people=1, train_images=3, eval_images=3, workers=1)
+    draw_people(root, DrawnSet(2024, 38, 1, 1, train_images=3, eval_images=3), workers=1)
     return root
 
 

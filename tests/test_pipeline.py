@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from data.demo import draw_demo
+from data.demo import DrawnSet, draw_people
 from tests.small import QUICK
 
 REPOSITORY = Path(__file__).parent.parent
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parent.parent
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn people, enough for clusters."""
     root = tmp_path_factory.mktemp("people")
-    draw_demo(root, train_people=16, val_people=4, test_people=6, train_images=4, eval_images=2)
+    draw_people(root, DrawnSet(2024, 16, 4, 6, train_images=4, eval_images=2))
     return root
 
 

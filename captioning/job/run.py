@@ -145,7 +145,11 @@ def captioning_job(
             Question(record.name, digest, captioner.name, PROMPT_VERSION, size): record.path
             for record, (digest, size) in zip(records, hashes, strict=True)
         }
-    estimate = None if options.backend == "palette" else partial(estimate_image_tokens, max_pixels=options.max_pixels)
+    estimate = (
+        None
+        if options.backend in ("palette", "exact")
+        else partial(estimate_image_tokens, max_pixels=options.max_pixels)
+    )
     return CaptionJob(captioner.name, "images", "captions", files, texts, captioner.describe, estimate, options.price)
 
 

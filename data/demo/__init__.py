@@ -15,6 +15,7 @@ from data.demo.body import VIEWS, Pose
 from data.demo.canvas import OVERSAMPLING, Canvas
 from data.demo.figure import Figure, paint_figure
 from data.demo.people import Person, sample_people, write_queries
+from data.demo.randomized import random_background, random_camera, random_shade
 from data.demo.scene import CAMERAS, cast_shadow, paint_background, paint_obstacle, record
 from utils.errors import UserError
 from utils.files import atomic_write, read_json, write_json
@@ -39,20 +40,37 @@ class Shot:
     person: Person
     camera: int  # index in `CAMERAS`
     view: str  # a key of `VIEWS`
+    randomized: bool = False  # a random camera, surroundings, framing and shades instead of the demo's
 
 
-def draw_demo(
-    root: Path,
-    *,
-    seed: int = 2024,
-    train_people: int = 400,
-    val_people: int = 50,
-    test_people: int = 100,
-    train_images: int = 6,
-    eval_images: int = 4,
-    workers: int | None = None,
-) -> None:
-    """Draw the data set into `root`, unless it exists there already; takes half a minute on two cores.
+@dataclass(frozen=True)
+class DrawnSet:
+    """What to draw.
+
+    Attributes:
+        seed: of people, poses and queries.
+        train_people, val_people, test_people: number of people in each split; no person is in two.
+        train_images, eval_images: pictures of each person, in the training split and in the other two.
+        randomized: whether cameras, surroundings, framing and shades are random, see `data.demo.randomized`.
+    """
+
+    seed: int
+    train_people: int
+    val_people: int
+    test_people: int
+    train_images: int
+    eval_images: int
+    randomized: bool = False
+
+
+DEMO = DrawnSet(seed=2024, train_people=400, val_people=50, test_people=100, train_images=6, eval_images=4)
+PRETRAINING = DrawnSet(
+    seed=7, train_people=4000, val_people=60, test_people=60, train_images=5, eval_images=4, randomized=True
+)
+
+
+def draw_people(root: Path, drawn: DrawnSet = DEMO, *, workers: int | None = None) -> None:
+    """Draw a data set into `root`, unless it exists there already; takes half a minute for the demo on two cores.
 
     Writes imgs/, reid_raw.json (two queries per image), attributes.json (what is visible in each image) and, first and
     last, demo.json with the arguments and whether drawing is finished. The files depend on the arguments only, not on
@@ -60,16 +78,17 @@ def draw_demo(
 
     Args:
         root: the folder, which is created if necessary.
-        seed: of people, poses and queries.
-        train_people, val_people, test_people: number of people in each split; no person is in two.
-        train_images, eval_images: pictures of each person, in the training split and in the other two.
+        drawn: what to draw.
         workers: number of processes; None for one per core.
 
     Raises:
         UserError: `root` contains other files, or cannot be written to.
     """
-    counts = {"train": train_people, "val": val_people, "test": test_people}
-    requested = {"version": VERSION, "seed": seed, "people": counts, "images": [train_images, eval_images]}
+    seed, randomized = drawn.seed, drawn.randomized
+    counts = {"train": drawn.train_people, "val": drawn.val_people, "test": drawn.test_people}
+    images = {"train": drawn.train_images, "val": drawn.eval_images, "test": drawn.eval_images}
+    requested = {"version": VERSION, "seed": seed, "people": counts, "images": [images["train"], images["val"]]}
+    requested |= {"randomized": True} if randomized else {}
     if root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
         stamp = read_json(root / STAMP) if (root / STAMP).is_file() else None
         if not isinstance(stamp, dict) or "finished" not in stamp:
@@ -79,26 +98,27 @@ def draw_demo(
         shutil.rmtree(root / "imgs", ignore_errors=True)
     write_json(root / STAMP, requested | {"finished": False})
 
-    shots = _plan(seed, counts, {"train": train_images, "val": eval_images, "test": eval_images})
+    shots = _plan(seed, counts, images, randomized=randomized)
     words = {shot.number: Random(f"{seed} words {shot.number}") for shot in shots}
     entries: list[dict[str, Any]] = []
     attributes: dict[str, dict[str, str | None]] = {}
     pictures = map_in_processes(take_photograph, shots, workers or len(os.sched_getaffinity(0)), chunk_size=12)
-    with Progress(len(shots), desc="drawing the demo", unit="picture") as bar:
+    with Progress(len(shots), desc=f"drawing {root}", unit="picture") as bar:
         for shot, (jpeg, visible) in zip(shots, pictures, strict=True):
             name = f"{shot.split}/{shot.number:04d}_c{shot.camera + 1}_{shot.place}.jpg"
             with atomic_write(root / "imgs" / name) as temporary:
                 temporary.write_bytes(jpeg)
             queries = list(write_queries(visible, words[shot.number]))
             entries.append({"split": shot.split, "captions": queries, "file_path": name, "id": shot.number})
-            attributes[name] = visible | {"view": shot.view, "camera": CAMERAS[shot.camera].place}
+            camera = "random" if randomized else CAMERAS[shot.camera].place
+            attributes[name] = visible | {"view": shot.view, "camera": camera}
             bar.advance()
     write_json(root / ATTRIBUTES, attributes)
     write_json(root / ANNOTATION, entries)
     write_json(root / STAMP, requested | {"finished": True})
 
 
-def _plan(seed: int, counts: dict[str, int], images: dict[str, int]) -> list[Shot]:
+def _plan(seed: int, counts: dict[str, int], images: dict[str, int], *, randomized: bool) -> list[Shot]:
     """Return all pictures to take; cameras and views of a person repeat only after all of them were used."""
     people = [(split, person) for split, people in sample_people(seed, counts).items() for person in people]
     shots = []
@@ -108,19 +128,25 @@ def _plan(seed: int, counts: dict[str, int], images: dict[str, int]) -> list[Sho
         views = rng.sample(sorted(VIEWS), len(VIEWS))
         for place in range(images[split]):
             camera, view = cameras[place % len(cameras)], views[place % len(views)]
-            shots.append(Shot(seed, number, place, split, person, camera, view))
+            shots.append(Shot(seed, number, place, split, person, camera, view, randomized))
     return shots
 
 
 def take_photograph(shot: Shot) -> tuple[bytes, dict[str, str | None]]:
     """Return a JPEG file, and what it shows: {attribute: value, or None where it cannot be seen}."""
     rng = np.random.default_rng((shot.seed, shot.number, shot.place))
-    site = CAMERAS[shot.camera]
+    site = random_camera(rng) if shot.randomized else CAMERAS[shot.camera]
     width, height = int(rng.integers(64, 73)) * OVERSAMPLING, int(rng.integers(144, 161)) * OVERSAMPLING
-    tall = height * rng.uniform(0.86, 0.93)
-    x = width * (0.5 + rng.normal(0, 0.025))
-    crown = height * rng.uniform(0.955, 0.985) - 0.985 * tall  # the crop of a detector ends at the soles
-    background = paint_background(site, width, height, rng)
+    if shot.randomized:  # detectors that cut off feet or heads, or leave a margin
+        tall = height * rng.uniform(0.8, 1.04)
+        x = width * (0.5 + rng.normal(0, 0.06))
+        crown = height * rng.uniform(0.93, 1.03) - 0.985 * tall
+        background = random_background(width, height, rng)
+    else:
+        tall = height * rng.uniform(0.86, 0.93)
+        x = width * (0.5 + rng.normal(0, 0.025))
+        crown = height * rng.uniform(0.955, 0.985) - 0.985 * tall  # the crop of a detector ends at the soles
+        background = paint_background(site, width, height, rng)
     cast_shadow(background, x, crown + 0.985 * tall, tall, site.light)
     canvas = Canvas(width, height, site.light, rng)
     pose = Pose(
@@ -132,7 +158,7 @@ def take_photograph(shot: Shot) -> tuple[bytes, dict[str, str | None]]:
         x=x,
         y=crown,
     )
-    paint_figure(Figure(canvas, shot.person, pose))
+    paint_figure(Figure(canvas, shot.person, pose, random_shade if shot.randomized else None))
     if rng.random() < site.obstacle_share:
         paint_obstacle(canvas, site, rng)
     jpeg = record(canvas.compose(background), site, rng)

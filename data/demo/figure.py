@@ -11,7 +11,7 @@ import numpy as np
 
 from data.demo.body import Body, Build, Pose, Section, Vector
 from data.demo.canvas import FLAT, Canvas, Color, Finish, Points, Shape, Stripes, darken
-from data.demo.people import Person, Shades
+from data.demo.people import Person, Shades, Vary
 from utils.files import read_tables
 
 _GARMENTS = read_tables(Path(__file__).with_suffix(".yaml"))
@@ -21,12 +21,12 @@ _HAIR_ENDS = {"medium-length": 0.165, "long": 0.27}  # lower end of loose hair, 
 class Figure:
     """A person in a pose on a canvas."""
 
-    def __init__(self, canvas: Canvas, person: Person, pose: Pose) -> None:
+    def __init__(self, canvas: Canvas, person: Person, pose: Pose, vary: Vary | None = None) -> None:
         rng = Random(f"{person.look} body")
         tone, stoutness = rng.betavariate(1.1, 1.7), rng.betavariate(2, 2.6)
         self.canvas, self.person = canvas, person
         self.body = Body(Build.of(person.gender, stoutness), pose)
-        self.shades = Shades.of(person, tone)
+        self.shades = Shades.of(person, tone, vary)
 
 
 def paint_figure(figure: Figure) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 
 from data.demo.canvas import Color
 from utils.files import read_tables
+
+Vary = Callable[[Color, Random], Color]
 
 _TABLES = read_tables(Path(__file__).with_suffix(".yaml"))
 _SHADES = _TABLES["shades"]
@@ -59,8 +61,12 @@ class Shades:
     hat: Color
 
     @classmethod
-    def of(cls, person: Person, tone: float) -> Shades:
-        """Choose the shades of a person with a skin tone from 0 (light) to 1 (dark)."""
+    def of(cls, person: Person, tone: float, vary: Vary | None = None) -> Shades:
+        """Choose the shades of a person with a skin tone from 0 (light) to 1 (dark).
+
+        Args:
+            vary: changes each shade at random, more than people of the demo differ.
+        """
         rng = Random(f"{person.look} shades")
 
         def cloth(name: str) -> Color:
@@ -78,7 +84,8 @@ class Shades:
         if person.lower_garment == "dress":
             lower = upper
         shoes, bag, hat = (cloth(name) for name in (person.shoe_color, person.bag_color, person.hat_color))
-        return cls(skin, hair, upper, stripe, under, lower, shoes, bag, hat)
+        shades = (skin, hair, upper, stripe, under, lower, shoes, bag, hat)
+        return cls(*(vary(shade, rng) for shade in shades) if vary else shades)
 
 
 def _vary(color: Color, rng: Random, spread: int) -> Color:
