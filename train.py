@@ -57,8 +57,7 @@ def train(config: Config, device: torch.device) -> None:
     torch.use_deterministic_algorithms(device.type == "cpu")
 
     # The training pairs, and the queries and gallery on which the best epoch is selected.
-    captions = Path(config.captions.dir)
-    data = load_training_data(config.data, captions, config.cluster, config.eval, seed=config.train.seed)
+    data = load_training_data(config.data, config.captions, config.cluster, config.eval, seed=config.train.seed)
 
     # The run folder holds everything that is written, and what an interrupted run resumes from.
     identity = run_identity(config) | {"processes": distributed.world_size()} | data.identity()
@@ -73,7 +72,7 @@ def train(config: Config, device: torch.device) -> None:
     distributed.run_on_main(lambda: write_text(run.path / "config.yaml", config_text(config)))
 
     # Rounds of clustering and training, from the initial weights or from the saved state.
-    models = model_factory(config.model, config.train, data.pairs.captions, run.path / "vocab.txt", device)
+    models = model_factory(config.model, config.train, data.pairs.texts, run.path / "vocab.txt", device)
     opener = image_opener(data, config.model, config.train, run.path)
     trainer = RoundTrainer(
         run, data, models, opener, cluster=config.cluster, train=config.train, evaluation=config.eval, device=device

@@ -31,7 +31,7 @@ class PublishedTSN(TSN):
                 layer.fused_attn = False  # type: ignore[misc]
 
     def forward(
-        self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, *, matching: bool = True
+        self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, **_: Any
     ) -> dict[str, Tensor]:
         """Return the same losses as `TSN`."""
         image_tokens = self.visual_encoder(pixels)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 
@@ -43,21 +44,32 @@ class UnusedSlots:
     nouns: dict[str, tuple[str, ...]]  # {garment slot: unused nouns}, for slots that only one noun fills, or none
 
 
-def random_paraphrase(share: float, captions: Sequence[str]) -> Paraphrase:
+def random_paraphrase(
+    share: float, captions: Sequence[str], *, fill_unused: bool = True, unknown_words: bool = False
+) -> Paraphrase:
     """Return a function that paraphrases a share of captions, and fills slots that none of `captions` uses in all.
 
     Captions that do not follow the template stay as they are.
-    """
-    unused = find_unused_slots(captions)
 
-    def apply(caption: str, random: Random) -> str:
+    Args:
+        fill_unused: False for a model that has learned what these slots mean, which random values would make it forget.
+        unknown_words: put words at random between those of half of the paraphrases: users write words that no caption
+            contains, and a text encoder that never met one would be led astray by it.
+    """
+    unused = find_unused_slots(captions) if fill_unused else UnusedSlots((), {})
+
+    def apply(caption: str, random: Random, count: int) -> list[str]:
         slots = parse(caption)
         if not slots:
-            return caption
+            return [caption] * count
         filled = fill_unused_slots(slots, unused, random)
-        if random.random() < share:
-            return paraphrase(filled, random)
-        return caption if filled == slots else render(filled)
+        same = caption if filled == slots else render(filled)
+        wordings = [paraphrase(filled, random) if random.random() < share else same for _ in range(count)]
+        if not unknown_words:
+            return wordings
+        return [
+            text if text == same or random.random() < 0.5 else _insert_unknown_words(text, random) for text in wordings
+        ]
 
     return apply
 
@@ -66,7 +78,7 @@ def vocabulary_texts(captions: Sequence[str], paraphrase: Paraphrase | None) -> 
     """Return the texts to train a vocabulary on: the captions, and one paraphrase of each."""
     if paraphrase is None:
         return list(captions)
-    return [*captions, *(paraphrase(caption, np.random.default_rng(i)) for i, caption in enumerate(captions))]
+    return [*captions, *(paraphrase(caption, np.random.default_rng(i), 1)[0] for i, caption in enumerate(captions))]
 
 
 def find_unused_slots(captions: Sequence[str]) -> UnusedSlots:
@@ -117,6 +129,15 @@ def paraphrase(slots: Slots, random: Random) -> str:
     opening, ending = (str(random.choice([""] * len(some) + some)) for some in (_WORDS["openings"], _WORDS["endings"]))
     text = " ".join(filter(None, (opening, with_article(person), ", ".join(phrases), ending)))
     return f"{text}.".capitalize()
+
+
+def _insert_unknown_words(text: str, random: Random) -> str:
+    """Insert one to four words of random letters."""
+    words = text.split()
+    for _ in range(int(random.integers(1, 5))):
+        letters = random.choice(list(ascii_lowercase), int(random.integers(2, 9)))
+        words.insert(int(random.integers(len(words) + 1)), "".join(letters))
+    return " ".join(words)
 
 
 def _random_value(name: str, random: Random) -> str:

@@ -28,6 +28,15 @@ RENAMED_KEYS = {
 }
 RENAMED_VALUES = {("cluster.eps", "clearest"): "silhouette"}
 
+# Keys that version 0.1 did not have, with the values that do what it did.
+_ADDED_KEYS = {
+    "cluster.image_weight": 0.0,
+    "train.pretrain_labels": "caption",
+    "train.freeze_text": False,
+    "train.image_image": 0.0,
+    "train.text_text": 0.0,
+}
+
 # Options that affect speed, memory, logging or file locations, but never the weights.
 _NOT_IN_IDENTITY = {
     "model.checkpointed_blocks",
@@ -79,7 +88,7 @@ def run_identity(config: Config) -> dict[str, Any]:
 
 def upgrade_identity(identity: dict[str, Any]) -> dict[str, Any]:
     """Translate the `run_identity` of a run of version 0.1 to current names."""
-    upgraded = {RENAMED_KEYS.get(name, name): value for name, value in identity.items()}
+    upgraded = _ADDED_KEYS | {RENAMED_KEYS.get(name, name): value for name, value in identity.items()}
     for (name, old), new in RENAMED_VALUES.items():
         if upgraded.get(name) == old:
             upgraded[name] = new

@@ -6,21 +6,14 @@ The classes have no default values: all defaults are in base.yaml, and a key tha
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from captioning.options import CaptionerOptions
+from data.captions import CaptionsOptions
 from data.records import DataOptions
 from models.options import ModelOptions
 from retrieval.options import EvaluationOptions
 from training.options import PseudoLabelOptions, RunOptions, TrainingOptions
-from utils.options import options
-
-
-@options
-class CaptionsOptions:
-    """Where the caption files are."""
-
-    dir: str
 
 
 @dataclass(frozen=True)
@@ -48,5 +41,5 @@ TEXT_KEYS = frozenset(
     f"{section}.{key}"
     for section, group in SECTIONS.items()
     for key, kind in get_type_hints(group).items()
-    if str in (kind, *get_args(kind))
+    if get_origin(kind) is not list and str in (kind, *get_args(kind))
 )

@@ -12,10 +12,19 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator
 from data.records import AsList, ImageRecord, Sentences, read_entries
 from utils.errors import UserError
 from utils.files import read_json, write_json
+from utils.options import options
 
 # Prefixes of the published file names, which contain "qwen" whatever model wrote the captions.
 PREFIXES = {"cuhk_pedes": "cuhk", "icfg_pedes": "icfg", "rstpreid": "rstp", "custom": "custom"}
 PREFIXES |= {name: name for name in ("demo", "drawn")}  # data sets that this project draws
+
+
+@options
+class CaptionsOptions:
+    """Where the caption files are; `configs/base.yaml` explains each key."""
+
+    dir: str
+    others: list[str]
 
 
 def train_file(folder: Path, data_name: str) -> Path:

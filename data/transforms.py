@@ -32,12 +32,27 @@ def test_transform(size: tuple[int, int]) -> Transform:
     return transforms.Compose([_resize(size), transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 
 
-def train_transform(size: tuple[int, int], *, augment: Literal["published", "light"] = "published") -> Transform:
+def train_transform(
+    size: tuple[int, int], *, augment: Literal["published", "light", "strong"] = "published"
+) -> Transform:
     """Resize, augment and normalize: image -> [3, H, W] float32.
 
     `published` flips, pads by 10 pixels of 224 and crops, and erases 2 % to 40 % of the image; `light` does not erase,
-    for small images, where the erased part may contain all that a caption describes.
+    for small images, where the erased part may contain all that a caption describes. `strong` changes framing, light
+    and sharpness as cameras do, but hues hardly, since captions name colors.
     """
+    if augment == "strong":
+        return transforms.Compose(
+            [
+                transforms.RandomResizedCrop(size, (0.6, 1.0), (0.4, 0.62), interpolation=InterpolationMode.BILINEAR),
+                transforms.RandomHorizontalFlip(0.5),
+                transforms.ColorJitter(0.3, 0.3, 0.3, 0.02),
+                transforms.RandomApply([transforms.GaussianBlur(3, (0.1, 1.5))], 0.3),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+                transforms.RandomErasing(0.3, scale=(0.02, 0.2), value=MEAN),
+            ]
+        )
     pad = max(1, round(10 / 224 * min(size)))
     steps: list[Callable[[Any], Any]] = [
         _resize(size),

@@ -31,6 +31,7 @@ _IGNORED = re.compile(
 _OPTIONAL = re.compile(
     r"^(image_cross_model|cross_proj|classifier)\.|^text_encoder\.embeddings\.token_type_embeddings\."
 )
+_STEM = re.compile(r"visual_encoder\.patch_embed\.backbone\.\d+\.conv\.weight")
 _SHOWN = 8  # names in an error message
 
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"  # files of an exported model
@@ -119,7 +120,8 @@ def read_sizes(weights: dict[str, Tensor], image: tuple[int, int] | None, path: 
         embed = weights["vision_proj.weight"].shape[0]
     except KeyError as error:
         raise UserError(f"checkpoint {path} lacks {error.args[0]}: it is for another model") from None
-    patch = patch_embed.shape[-1]
+    halvings = sum(_STEM.fullmatch(name) is not None for name in weights)
+    patch = patch_embed.shape[-1] * 2**halvings
     if image is None:
         side = math.isqrt(patches)
         if side * side != patches:
@@ -138,6 +140,7 @@ def read_sizes(weights: dict[str, Tensor], image: tuple[int, int] | None, path: 
         vocabulary=words.shape[0],
         positions=positions.shape[0],
         embed=embed,
+        stem="convolutions" if halvings else "patch",
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 ITC_SCALE = 50.0  # multiplies the cosine; fixed, as published
 ITM_TEMPERATURE = 0.07  # of the softmax that ranks negatives, as published
 ID_FUSED_WEIGHT = 0.8  # as published; the text alone gets the rest
+VIEW_SCALE = 20.0  # multiplies the cosine of two images or of two texts, a temperature of 0.05
 _EPSILON = 1e-8  # keeps the logarithm of a zero target finite
 
 Negatives = Literal["hardest", "sampled"]
@@ -42,6 +43,48 @@ def _itc_one_way(logits: Tensor, target: Tensor) -> Tensor:
     log_y = torch.log(target + _EPSILON)
     divergence = (log_p.exp() * (log_p - log_y) + target * (log_y - log_p)).mean()
     return divergence + F.cross_entropy(logits, target)
+
+
+def image_image_loss(image_embed: Tensor, labels: Tensor) -> Tensor:
+    """Contrast the images of a batch with one another, where images of the same pseudo-label are positives.
+
+    With `s_ij = 20 cos(v_i, v_j)` and the positives `P_i`, the other images with the label of i: the mean of
+    `log sum_{j != i} exp(s_ij) - mean over P_i of s_ij` over the images that have a positive (SupCon, Khosla et al.
+    2020); 0 if none has.
+
+    Args:
+        image_embed: [B, E], of any length; they are normalized here.
+        labels: [B] int64.
+
+    Returns:
+        Scalar, float32.
+    """
+    embed = F.normalize(image_embed.float(), dim=-1)
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    positive = (labels[:, None] == labels[None, :]) & ~itself
+    log_p = F.log_softmax((VIEW_SCALE * embed @ embed.T).masked_fill(itself, -torch.inf), dim=1)
+    count = positive.sum(dim=1)
+    loss = -log_p.masked_fill(~positive, 0).sum(dim=1) / count.clamp(min=1)
+    return loss.sum() / (count > 0).sum().clamp(min=1)
+
+
+def text_text_loss(first: Tensor, second: Tensor, captions: Tensor) -> Tensor:
+    """Contrast two wordings of each caption; texts that word the same caption are positives.
+
+    With `s_ij = 20 cos(first_i, second_j)` and the positives `P_i`, the j of equal captions, i among them: the mean of
+    `log sum_j exp(s_ij) - mean over P_i of s_ij`, averaged with that from second to first (NT-Xent, Chen et al. 2020).
+
+    Args:
+        first, second: [B, E], of any length; they are normalized here.
+        captions: [B] int64, equal for equal captions.
+
+    Returns:
+        Scalar, float32.
+    """
+    logits = VIEW_SCALE * F.normalize(first.float(), dim=-1) @ F.normalize(second.float(), dim=-1).T
+    positive = (captions[:, None] == captions[None, :]).float()
+    target = positive / positive.sum(dim=1, keepdim=True)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
 def hard_negatives(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import BertTokenizer
 
 from models.checkpoint import load_weights, read_model
-from models.losses import Negatives, hard_negatives, id_loss, itc_loss, itm_loss
+from models.losses import Negatives, hard_negatives, id_loss, image_image_loss, itc_loss, itm_loss, text_text_loss
 from models.options import PRESETS, ModelOptions, Sizes
 from models.text import TextLayout, build_text_encoder, encode_pairs, encode_texts
 from models.tokenizer import enc_token_id
@@ -42,6 +42,20 @@ class TSNOptions:
     precision: Precision = "fp32"
     checkpointed_blocks: int = 0
     offload: bool = False
+
+
+@dataclass(frozen=True)
+class Rewordings:
+    """Second wordings of the captions of a batch.
+
+    Attributes:
+        input_ids, attention_mask: [B, L].
+        captions: [B] int64, equal for equal captions.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    captions: Tensor
 
 
 class TSN(nn.Module):
@@ -113,6 +127,13 @@ class TSN(nn.Module):
             if name.startswith("itm_head.") or ".crossattention." in name:
                 yield parameter
 
+    def freeze_text(self) -> None:
+        """Stop training the embedding of texts; the matching encoder's cross-attention is still trained."""
+        matching = set(self.matching_parameters())
+        for module in (self.text_encoder, self.text_proj):
+            for parameter in module.parameters():
+                parameter.requires_grad_(parameter in matching)
+
     def compile_encoders(self) -> None:
         """Compile both encoders, each at its first call; parameter names stay the same."""
         self.visual_encoder.compile()
@@ -152,11 +173,20 @@ class TSN(nn.Module):
         return self.itm_head(first.float())[:, 1]
 
     def forward(
-        self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, *, matching: bool = True
+        self,
+        pixels: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        *,
+        matching: bool = True,
+        image_image: bool = False,
+        rewordings: Rewordings | None = None,
     ) -> dict[str, Tensor]:
         """Return the losses of a batch of pairs with pseudo-labels [B]: `itc`, `itm` and `id`, scalars in float32.
 
-        `matching=False` omits `itm`, which takes half of the time.
+        `matching=False` omits `itm`, which takes half of the time. `image_image` adds the loss of this
+        name, and `rewordings` the loss `text_text`.
 
         With several processes, ITC and the negatives of ITM use the pairs of all of them; the mean over processes of
         the losses, and of their gradients, equals that of one process with all pairs. All texts must then be padded to
@@ -183,7 +213,19 @@ class TSN(nn.Module):
             negatives = hard_negatives(all_images, all_texts, all_labels, choice=self.negatives)
             losses["itm"] = self._matching_loss(image_tokens, input_ids, attention_mask, *negatives)
         losses["id"] = id_loss(self.classifier(fused), self.classifier(text_proj), labels)
+        if image_image:
+            losses["image_image"] = image_image_loss(all_images, all_labels)
+        if rewordings is not None:
+            second = self._project_texts(rewordings.input_ids, rewordings.attention_mask)
+            all_second, captions = map(distributed.all_gather_with_grad, (second, rewordings.captions))
+            losses["text_text"] = text_text_loss(all_texts, all_second, captions)
         return losses
+
+    def _project_texts(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        layout = TextLayout.from_mask(mask)
+        with autocast(input_ids.device, self.precision):
+            tokens = encode_texts(self.text_encoder, input_ids, layout)
+        return self.text_proj(layout.first_tokens(tokens).float())
 
     def _matching_loss(
         self, image_tokens: Tensor, input_ids: Tensor, mask: Tensor, image_index: Tensor, text_index: Tensor
@@ -230,9 +272,9 @@ def build_model(
         offload=model.offload,
     )
     torch.manual_seed(seed)
-    if not model.init:
+    path = model.init_file
+    if path is None:
         return TSN(sizes, enc_token=enc_token_id(tokenizer), options=options)
-    path = Path(model.init)
     if not path.is_file():
         raise UserError(
             f"model.init: {path} is missing: download BLIP's weights there (see README), or train a small model from "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from timm.layers import QuickGELU
+from timm.layers import HybridEmbed, LayerNorm2d, PatchEmbed, QuickGELU
 from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer_hybrid import ConvStem
 from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import checkpoint
@@ -38,9 +40,14 @@ def build_vision_encoder(sizes: Sizes, *, checkpointed_blocks: int = 0, offload:
             for a third more time.
         offload: keep the inputs of those blocks in CPU memory.
     """
+    patch_size: int = sizes.patch
+    embed_layer: Callable[..., nn.Module] = PatchEmbed
+    if sizes.stem == "convolutions":
+        patch_size, embed_layer = 1, partial(HybridEmbed, backbone=_convolutions(sizes))
     encoder = VisionTransformer(
         img_size=sizes.image,
-        patch_size=sizes.patch,
+        patch_size=patch_size,
+        embed_layer=embed_layer,
         embed_dim=sizes.vision_width,
         depth=sizes.vision_depth,
         num_heads=sizes.vision_width // 64,
@@ -58,6 +65,15 @@ def build_vision_encoder(sizes: Sizes, *, checkpointed_blocks: int = 0, offload:
         assert isinstance(block, RecomputableBlock)
         block.recompute, block.offload = True, offload
     return encoder
+
+
+def _convolutions(sizes: Sizes) -> ConvStem:
+    """Return convolutions that halve the image until a pixel is a patch."""
+    halvings = sizes.patch.bit_length() - 1
+    # Normalized by pixel: the statistics of small batches, by which BatchNorm normalizes, are those of few people.
+    return ConvStem(
+        depth=halvings, channels=sizes.vision_width, stride=(2,) * halvings, norm_layer=LayerNorm2d, act_layer=nn.GELU
+    )
 
 
 class FusionEncoder(nn.Module):

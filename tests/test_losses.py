@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.losses import hard_negatives, id_loss, itc_loss, itm_loss
+from models.losses import hard_negatives, id_loss, image_image_loss, itc_loss, itm_loss, text_text_loss
 
 Rows = list[list[float]]
 
@@ -190,3 +190,64 @@ def test_sampled_negatives_of_one_label_fall_back_on_the_first() -> None:
     """Like the hardest negatives."""
     same = hard_negatives(torch.ones(3, 2), torch.ones(3, 2), torch.zeros(3, dtype=torch.int64), choice="sampled")
     assert [index.tolist() for index in same] == [[0, 0, 0], [0, 0, 0]]
+
+
+def contrast_by_hand(first: Rows, second: Rows, positives: list[list[int]], others: list[list[int]]) -> list[float]:
+    """For each row with positives: log of the sum of exp(20 cos) over `others`, minus the mean 20 cos of positives."""
+
+    def cosine(a: list[float], b: list[float]) -> float:
+        return sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
+
+    return [
+        math.log(sum(math.exp(20 * cosine(row, second[j])) for j in others[i]))
+        - sum(20 * cosine(row, second[j]) for j in positives[i]) / len(positives[i])
+        for i, row in enumerate(first)
+        if positives[i]
+    ]
+
+
+VIEWS: Rows = [[1.0, 0.2, 0.1], [0.8, 0.4, 0.3], [0.9, 0.1, 0.5], [0.2, 0.9, 0.4]]
+
+
+def test_image_image_contrasts_each_image_with_all_others_of_the_batch() -> None:
+    """Images 0, 1 and 3 show one person; image 2 has no other of its person, and only serves as a negative."""
+    others = [[j for j in range(4) if j != i] for i in range(4)]
+    expected = contrast_by_hand(VIEWS, VIEWS, [[1, 3], [0, 3], [], [0, 1]], others)
+    found = image_image_loss(torch.tensor(VIEWS), torch.tensor([5, 5, 2, 5]))
+    assert float(found) == pytest.approx(sum(expected) / 3, rel=1e-5)
+
+
+def test_image_image_without_two_images_of_a_person_is_zero() -> None:
+    """With a gradient of zero, not of NaN."""
+    images = torch.tensor(VIEWS, requires_grad=True)
+    loss = image_image_loss(images, torch.arange(4))
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert images.grad is not None
+    assert not images.grad.any()
+
+
+def test_text_text_treats_wordings_of_equal_captions_as_positives() -> None:
+    """Captions 1 and 2 are equal; both directions count alike."""
+    second = [row[::-1] for row in VIEWS]
+    positives, everything = [[0], [1, 2], [1, 2], [3]], [[0, 1, 2, 3]] * 4
+    forth = contrast_by_hand(VIEWS, second, positives, everything)
+    back = contrast_by_hand(second, VIEWS, positives, everything)
+    found = text_text_loss(torch.tensor(VIEWS), torch.tensor(second), torch.tensor([3, 8, 8, 1]))
+    assert float(found) == pytest.approx((sum(forth) + sum(back)) / 8, rel=1e-5)
+
+
+def test_gradients_of_the_contrastive_losses() -> None:
+    """Against finite differences."""
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.randn(5, 4, generator=generator, requires_grad=True)
+    second = torch.randn(5, 4, generator=generator)
+    labels = torch.tensor([0, 1, 0, 1, 2])
+    for loss in (lambda x: image_image_loss(x, labels), lambda x: text_text_loss(x, second, labels)):
+        (gradient,) = torch.autograd.grad(loss(rows), rows)
+        for i, j in ((0, 0), (3, 2), (4, 1)):
+            step = torch.zeros_like(rows)
+            step[i, j] = 1e-2
+            with torch.no_grad():
+                slope = (loss(rows + step) - loss(rows - step)) / 2e-2
+            assert float(gradient[i, j]) == pytest.approx(float(slope), abs=2e-2, rel=2e-2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ from tests.pictures import picture
 from utils.errors import UserError
 
 
-def numbered(caption: str, random: np.random.Generator) -> str:
-    """A paraphrase that shows the random number that it drew."""
-    return f"{caption} {random.integers(10**6)}"
+def numbered(caption: str, random: np.random.Generator, count: int) -> list[str]:
+    """Paraphrases that show the random numbers that were drawn."""
+    return [f"{caption} {random.integers(10**6)}" for _ in range(count)]
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_joining_reads_neither_person_ids_nor_human_captions(tmp_path: Path) -> 
     sealed = [Sealed(picture(tmp_path / name), name, ("human",), 1, "train") for name in ("a.png", "b.png")]
     pairs = load_training_pairs(sealed, caption_file(tmp_path, {"b.png": "two", "z.png": "no record", "a.png": "one"}))
     assert pairs == UnlabelledPairs(("a.png", "b.png"), (tmp_path / "a.png", tmp_path / "b.png"), ("one", "two"))
-    assert set(UnlabelledPairs.__dataclass_fields__) == {"names", "paths", "captions"}
+    assert set(UnlabelledPairs.__dataclass_fields__) == {"names", "paths", "captions", "others"}
 
 
 def test_images_that_are_left_out_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +149,23 @@ def test_each_item_is_pixels_its_own_caption_and_its_index(pairs: UnlabelledPair
     pixels, caption, index = dataset[4]
     assert (pixels.shape, caption, index) == ((3, 32, 16), "caption 4.png", 4)
     assert torch.equal(pixels, ImageDataset(pairs.paths, plain_transform((32, 16)))[4])
+
+
+def test_a_second_wording_is_of_the_same_caption_or_of_another_one_of_the_image(pairs: UnlabelledPairs) -> None:
+    """Each caption of an image is drawn, for either wording; images without further captions have their own."""
+    pairs = replace(pairs, others=tuple(("other",) if index else () for index in range(len(pairs))))
+    items = [
+        PairDataset(pairs, plain_transform((32, 16)), paraphrase=numbered, seed=seed, reword=True)[index]
+        for seed in range(20)
+        for index in (0, 4)
+    ]
+    drawn = {(index, first.split()[0], second.split()[0]) for _, first, index, second in items}
+    assert drawn == {
+        (0, "caption", "caption"),
+        *((4, a, b) for a in ("caption", "other") for b in ("caption", "other")),
+    }
+    assert all(first != second for _, first, _, second in items)
+    assert pairs.texts == (*pairs.captions, *["other"] * (len(pairs) - 1))
 
 
 def test_an_image_that_disappears_is_named(pairs: UnlabelledPairs) -> None:

@@ -101,16 +101,16 @@ def test_colors_get_synonyms_but_never_change() -> None:
 def test_texts_outside_the_template_stay_as_they_are() -> None:
     """They cannot be parsed."""
     for text in ("Some released caption of another kind.", "", "A person."):
-        assert random_paraphrase(1.0, CAPTIONS)(text, np.random.default_rng(0)) == text
+        assert random_paraphrase(1.0, CAPTIONS)(text, np.random.default_rng(0), 2) == [text, text]
 
 
 def test_a_share_of_captions_is_paraphrased() -> None:
     """None at 0, all at 1, about 60 % at 0.6, chosen by the generator."""
     for share, low, high in ((0.0, 0, 0), (0.6, 200, 280), (1.0, 390, 400)):
         maybe = random_paraphrase(share, CAPTIONS)
-        changed = [maybe(CAPTIONS[0], np.random.default_rng(seed)) != CAPTIONS[0] for seed in range(400)]
+        changed = [maybe(CAPTIONS[0], np.random.default_rng(seed), 1) != [CAPTIONS[0]] for seed in range(400)]
         assert low <= sum(changed) <= high
-        assert changed == [maybe(CAPTIONS[0], np.random.default_rng(seed)) != CAPTIONS[0] for seed in range(400)]
+        assert changed == [maybe(CAPTIONS[0], np.random.default_rng(seed), 1) != [CAPTIONS[0]] for seed in range(400)]
 
 
 def test_a_vocabulary_is_trained_on_captions_and_their_paraphrases() -> None:
@@ -165,4 +165,4 @@ def test_a_specific_garment_keeps_its_noun() -> None:
 def test_captions_that_use_every_slot_are_only_paraphrased() -> None:
     """At share 0 they stay as they are."""
     for caption in MODEL[:2]:
-        assert random_paraphrase(0.0, MODEL)(caption, np.random.default_rng(1)) == caption
+        assert random_paraphrase(0.0, MODEL)(caption, np.random.default_rng(1), 1) == [caption]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import train
-from configs.load import RENAMED_KEYS, load_config
+from configs.load import RENAMED_KEYS, load_config, run_identity, upgrade_identity
 from tests.small import Small, quick_run
 from tests.test_mid_epoch import signalled_at
 from tests.test_train import assert_same_run
@@ -60,3 +60,18 @@ def test_a_run_of_the_version_before_resumes_in_the_middle_of_an_epoch(
     torch.save(state | {"memory": memory}, tmp_path / "last.pth")
     assert train.main(quick_run(*small, tmp_path)) == 0
     assert_same_run(uninterrupted, tmp_path)
+
+
+def test_a_run_of_the_version_before_lacks_keys_that_are_off_as_published() -> None:
+    """It resumes with these values only."""
+    added = {
+        "cluster.image_weight",
+        "train.pretrain_labels",
+        "train.freeze_text",
+        "train.image_image",
+        "train.text_text",
+    }
+    identity = run_identity(load_config(Path("configs/published/cuhk.yaml")))
+    before = {name: value for name, value in identity.items() if name not in added}
+    assert len(before) == len(identity) - len(added)
+    assert upgrade_identity(before) == identity

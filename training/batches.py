@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,8 +80,10 @@ def pseudo_labelled_batches(
     opener: ImageOpener,
     paraphrase: Paraphrase | None = None,
     first: int = 0,
-) -> DataLoader[tuple[Tensor, str, int]]:
+) -> DataLoader[tuple[Any, ...]]:
     """Batches of (pixels [B, 3, H, W], captions, indices [B]) over the pairs that are not noise, in a seeded order.
+
+    With the text-text loss, a fourth item holds other wordings of the captions.
 
     All batches are full, unless there are fewer pairs than `batch_size`. In a process group, each rank loads its part
     of every batch.
@@ -97,7 +100,15 @@ def pseudo_labelled_batches(
     if len(chosen) < 2 * distributed.world_size():
         raise UserError(f"{len(chosen)} pairs are left to train on, too few for {distributed.world_size()} processes")
     transform = train_transform(image, augment=options.augment)
-    images = PairDataset(pairs, transform, indices=chosen.tolist(), paraphrase=paraphrase, seed=seed, opener=opener)
+    images = PairDataset(
+        pairs,
+        transform,
+        indices=chosen.tolist(),
+        paraphrase=paraphrase,
+        seed=seed,
+        opener=opener,
+        reword=options.text_text > 0,
+    )
     order = torch.Generator().manual_seed(seed)
     size = options.batch_size
     batches: Sampler[list[int]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,13 +19,13 @@ from torch.optim import Optimizer
 from transformers import BertTokenizer
 
 from models.tokenizer import MAX_TOKENS, tokenize
-from models.tsn import TSN
+from models.tsn import TSN, Rewordings
 from training.schedule import set_learning_rate
 from utils import distributed
 from utils.errors import UserError
 from utils.progress import Progress
 
-Batch = tuple[Tensor, list[str], Tensor]
+Batch = Sequence[Any]  # of the loader of `pseudo_labelled_batches`
 OnLog = Callable[..., object]
 
 TEXT_MULTIPLE = 8  # text lengths are rounded up to a multiple of this: fewer shapes to compile, and full tiles on a GPU
@@ -76,6 +76,7 @@ class Learner:
             own batch only, and ITM takes its negatives from there.
         clip_norm: maximum norm of the gradient, or None.
         log_every: steps between two logged losses; only then does the host wait for the device.
+        weights: of the losses in their sum; 1 for those without an entry.
     """
 
     model: TSN
@@ -85,6 +86,7 @@ class Learner:
     accumulate: int = 1
     clip_norm: float | None = None
     log_every: int = 10
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -103,14 +105,25 @@ class Learner:
 
     def to_device(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Tokenize a batch and return its pixels, token ids, attention mask and labels on the device."""
-        pixels, captions, indices = batch
+        pixels, captions, indices = batch[:3]
+        ids, mask = self._tokenize(captions)
+        device = self.device
+        return _send(pixels, device), _send(ids, device), _send(mask, device), _send(labels[indices], device)
+
+    def rewordings(self, batch: Batch, captions: Tensor | None) -> Rewordings | None:
+        """Tokenize the second wordings of a batch, if it has any."""
+        if len(batch) < 4 or captions is None:
+            return None
+        ids, mask = (_send(each, self.device) for each in self._tokenize(batch[3]))
+        return Rewordings(ids, mask, _send(captions[batch[2]], self.device))
+
+    def _tokenize(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
         # If the fusion attends to padding, texts are padded to the published length, whatever the batch contains.
         pad_to = MAX_TOKENS if self.model.fuse_padding else None
         ids, mask = tokenize(self.tokenizer, list(captions), pad_to=pad_to, multiple_of=TEXT_MULTIPLE)
         longest = distributed.all_reduce_max(ids.shape[1])
-        ids, mask = (F.pad(each, (0, longest - each.shape[1])) for each in (ids, mask))
-        device = self.device
-        return _send(pixels, device), _send(ids, device), _send(mask, device), _send(labels[indices], device)
+        padded_ids, padded_mask = (F.pad(each, (0, longest - each.shape[1])) for each in (ids, mask))
+        return padded_ids, padded_mask
 
 
 @dataclass(frozen=True)
@@ -123,6 +136,8 @@ class Epoch:
         learning_rates: one per batch of the whole epoch; an update uses that of its last batch.
         matching: whether the ITM loss is trained.
         image_names: [N], for error messages.
+        captions: [N] int64 on the CPU, equal for equal captions; only the text-text loss needs them.
+        image_image: whether images of one label are of one person, so that the image-image loss applies.
         name: for the progress bar.
     """
 
@@ -131,6 +146,8 @@ class Epoch:
     learning_rates: Sequence[float]
     matching: bool = True
     image_names: Sequence[str] = ()
+    captions: Tensor | None = None
+    image_image: bool = True
     name: str = "training"
 
 
@@ -171,8 +188,14 @@ def train_epoch(
             updates = step == min(first + learner.accumulate, steps) - 1
             inputs = learner.to_device(batch, epoch.labels)
             with nullcontext() if updates or parallel is model else parallel.no_sync():
-                losses = parallel(*inputs, matching=epoch.matching)
-                losses |= {"loss": torch.stack(list(losses.values())).sum()}
+                losses = parallel(
+                    *inputs,
+                    matching=epoch.matching,
+                    image_image=epoch.image_image and learner.weights.get("image_image", 0) > 0,
+                    rewordings=learner.rewordings(batch, epoch.captions),
+                )
+                weighted = [learner.weights.get(name, 1.0) * value for name, value in losses.items()]
+                losses |= {"loss": torch.stack(weighted).sum()}
                 learner.scaler.scale(losses["loss"] / min(learner.accumulate, steps - first)).backward()
             if updates:
                 learner.update(epoch.learning_rates[step])

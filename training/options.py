@@ -16,6 +16,7 @@ class PseudoLabelOptions(ClusterOptions):
     """How the pseudo-labels of a round are computed; `configs/base.yaml` explains each key."""
 
     freeze_eps: bool
+    image_weight: Fraction
     degenerate: Literal["stop", "adjust"]
     source_name: DataName | None
     source_root: str | None
@@ -25,9 +26,10 @@ class PseudoLabelOptions(ClusterOptions):
 class TrainingOptions:
     """How rounds and epochs are trained; `configs/base.yaml` explains each key."""
 
-    rounds: PositiveInt
+    rounds: NonNegativeInt
     epochs: PositiveInt
     pretrain_epochs: NonNegativeInt
+    pretrain_labels: Literal["caption", "identity"]
     reinit_each_round: bool
     batch_size: Annotated[int, Field(ge=2)]
     images_per_identity: Annotated[int, Field(ge=2)] | None
@@ -40,8 +42,11 @@ class TrainingOptions:
     weight_decay: NonNegativeFloat
     beta2: Annotated[float, Field(gt=0, lt=1)]
     negatives: Literal["hardest", "sampled"]
+    freeze_text: bool
+    image_image: NonNegativeFloat
+    text_text: NonNegativeFloat
     paraphrase: Fraction
-    augment: Literal["published", "light"]
+    augment: Literal["published", "light", "strong"]
     clip_norm: PositiveFloat | None
     workers: NonNegativeInt
     cache: Literal["memory", "mapped"] | bool

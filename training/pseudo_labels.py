@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Subset
 from transformers import BertTokenizer
@@ -38,12 +39,18 @@ def fused_features(
     tokenizer: BertTokenizer,
     pairs: UnlabelledPairs,
     *,
+    image_weight: float = 0.0,
     batch_size: int,
     workers: int = 0,
     opener: ImageOpener = open_image,
     desc: str = "features",
 ) -> NDArray[np.float16]:
     """Fuse each image with its caption: [N, 256] in the order of `pairs`, in float16 (as published).
+
+    The cross-attention returns a mixture of text tokens: the image only chooses their weights, so the fused features of
+    two people who are described alike are alike. With `image_weight` w, the features are `[sqrt(1 - w) f, sqrt(w) v]`,
+    [N, 512], of the fused feature f and the image embedding v, each of unit length: their cosine is the weighted mean
+    of both cosines.
 
     In a process group, each rank computes its shard, and all ranks return all features.
 
@@ -54,15 +61,18 @@ def fused_features(
     device = model.cross_proj.weight.device
     local = range(len(pairs))[distributed.shard(len(pairs))]
     images = Subset(PairDataset(pairs, test_transform(model.sizes.image), opener=opener), local)
-    features = [np.empty((0, model.sizes.embed), np.float16)]
+    features = [np.empty((0, model.sizes.embed * (2 if image_weight else 1)), np.float16)]
     with Progress(len(local), desc=desc, unit="image") as bar:
         for pixels, captions, _ in DataLoader(images, batch_size=batch_size, num_workers=workers):
             # If the fusion attends to padding, texts are padded to the published length, whatever the batch contains.
             ids, mask = tokenize(tokenizer, list(captions), pad_to=MAX_TOKENS if model.fuse_padding else None)
             ids, mask = ids.to(device), mask.to(device)
-            image_tokens, _ = model.encode_image(pixels.to(device))
+            image_tokens, image = model.encode_image(pixels.to(device))
             text_tokens, _ = model.encode_text(ids, mask)
             fused = model.fuse(image_tokens, text_tokens, None if model.fuse_padding else mask)
+            if image_weight:
+                fused = (1 - image_weight) ** 0.5 * F.normalize(fused, dim=-1)
+                fused = torch.cat([fused, image_weight**0.5 * image], dim=1)
             features.append(fused.cpu().to(torch.float16).numpy())
             bar.advance(len(pixels))
     everything = distributed.gather_shards(np.concatenate(features), len(pairs))

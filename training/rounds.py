@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -24,6 +25,7 @@ from training.run_folder import RunFolder
 from training.schedule import build_optimizer, build_scaler, derived_seed, learning_rates
 from training.setup import ModelFactory, TrainingData
 from utils import distributed
+from utils.errors import UserError
 from utils.interrupts import GracefulShutdown
 from utils.logs import log
 
@@ -105,7 +107,12 @@ class RoundTrainer:
         train = self.train
         if number == PRETRAINING:
             # Before there are features to cluster, images with equal captions count as the same person.
-            labels = PseudoLabels(self.data.pairs.labels_by_caption(), eps=0.0)
+            if train.pretrain_labels == "identity":
+                if self.data.person_ids is None:
+                    raise UserError("train.pretrain_labels=identity: the identities of the training images are unknown")
+                labels = PseudoLabels(np.unique(self.data.person_ids, return_inverse=True)[1].astype(np.int64), eps=0.0)
+            else:
+                labels = PseudoLabels(self.data.pairs.labels_by_caption(), eps=0.0)
             return Round(number, labels, train.pretrain_epochs, train.pretrain_lr or train.lr)
         frozen = self._eps if self.cluster.freeze_eps else None
         labels = load_or_compute_labels(
@@ -128,6 +135,7 @@ class RoundTrainer:
             fused_features,
             model,
             self.models.tokenizer,
+            image_weight=self.cluster.image_weight,
             batch_size=self.evaluation.batch_size,
             workers=self.train.workers,
             opener=self.opener,
@@ -164,12 +172,21 @@ class RoundTrainer:
         model = (model if train.reinit_each_round else self.run.load_round(model)).to(self.device)
         torch.manual_seed(derived_seed(train.seed, 1, this.number + 1))
         model.set_classes(this.labels.clusters)
+        if train.freeze_text:
+            model.freeze_text()
         optimizer = build_optimizer(model, lr=this.lr, weight_decay=train.weight_decay, beta2=train.beta2)
         scaler = build_scaler(model.precision, self.device)
         if train.compile:
             model.compile_encoders()
         return Learner(
-            model, self.models.tokenizer, optimizer, scaler, train.accumulate, train.clip_norm, train.log_every
+            model,
+            self.models.tokenizer,
+            optimizer,
+            scaler,
+            train.accumulate,
+            train.clip_norm,
+            train.log_every,
+            weights={"image_image": train.image_image, "text_text": train.text_text},
         )
 
     def _train_epoch(self, this: Round, learner: Learner, checkpoints: RoundCheckpoints) -> bool:
@@ -178,11 +195,12 @@ class RoundTrainer:
         position = {"round": this.number, "epoch": number}
         seed = derived_seed(train.seed, 2, this.number + 1, number)
         done = checkpoints.mid_epoch.step if checkpoints.mid_epoch else 0
+        by_caption = this.number == PRETRAINING and train.pretrain_labels == "caption"
         batches = pseudo_labelled_batches(
             self.data.pairs,
             this.labels.labels,
             # In pretraining, equal captions are one class; random batches contrast more of them.
-            replace(train, images_per_identity=None) if this.number == PRETRAINING else train,
+            replace(train, images_per_identity=None) if by_caption else train,
             image=learner.model.sizes.image,
             opener=self.opener,
             paraphrase=self.models.paraphrase,
@@ -195,8 +213,10 @@ class RoundTrainer:
             torch.from_numpy(this.labels.labels),
             learning_rates(this.lr, epoch=number, epochs=this.epochs, steps=steps, warmup_steps=train.warmup_steps),
             # While image and text are not aligned, a random matching head learns nothing from the hardest negatives.
-            matching=this.number != PRETRAINING,
+            matching=not by_caption,
             image_names=self.data.pairs.names,
+            captions=torch.from_numpy(self.data.pairs.labels_by_caption()),
+            image_image=not by_caption,  # different people may have the same caption
             name=f"{this.name}, epoch {number}",
         )
         torch.manual_seed(seed + distributed.rank())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import BertTokenizer
 
 from captioning.paraphrase import random_paraphrase, vocabulary_texts
-from data.captions import query_file, read_test_texts, train_file
+from data.captions import CaptionsOptions, query_file, read_test_texts, train_file
 from data.images import ImageOpener
 from data.pairs import Paraphrase, UnlabelledPairs, load_training_pairs
 from data.readers import READERS, of_split
@@ -52,18 +53,29 @@ class TrainingData:
         sets = {"the training pairs": self.pairs} | ({"the source pairs": self.source} if self.source else {})
         return {
             # File sizes reveal nearly every image that was replaced by another one of the same name.
-            name: fingerprint([*pairs.names, *pairs.captions, *(str(path.stat().st_size) for path in pairs.paths)])
+            name: fingerprint(
+                [
+                    *pairs.names,
+                    *pairs.texts,
+                    *(str(path.stat().st_size) for path in pairs.paths),
+                ]
+            )
             for name, pairs in sets.items()
         }
 
 
 def load_training_data(
-    data: DataOptions, captions: Path, cluster: PseudoLabelOptions, evaluation: EvaluationOptions, *, seed: int
+    data: DataOptions,
+    captions: CaptionsOptions,
+    cluster: PseudoLabelOptions,
+    evaluation: EvaluationOptions,
+    *,
+    seed: int,
 ) -> TrainingData:
     """Read the training pairs, the source pairs and the validation set.
 
     Args:
-        captions: folder of the caption files.
+        captions: folders of the caption files.
         seed: seed of the random choice of held-out identities.
 
     Raises:
@@ -74,9 +86,10 @@ def load_training_data(
     held_out: list[ImageRecord] = []
     if evaluation.select == "held_out":
         train_records, held_out = hold_out(train_records, evaluation.held_out, seed)
-    pairs = load_training_pairs(train_records, train_file(captions, data.name))
-    validation = _validation_set(data, captions, evaluation, records, held_out)
-    source = _source_pairs(captions, cluster)
+    folder, others = Path(captions.dir), [train_file(Path(other), data.name) for other in captions.others]
+    pairs = load_training_pairs(train_records, train_file(folder, data.name), others)
+    validation = _validation_set(data, folder, evaluation, records, held_out)
+    source = _source_pairs(folder, cluster)
     return TrainingData(pairs, source, validation, person_ids(pairs.names, train_records))
 
 
@@ -136,14 +149,17 @@ def model_factory(
     Raises:
         UserError: the vocabulary or the initial weights cannot be read.
     """
-    paraphrase = random_paraphrase(train.paraphrase, captions) if train.paraphrase else None
-    texts = vocabulary_texts(captions, paraphrase)
+    paraphrase = None
+    texts = list(captions)
+    if train.paraphrase:
+        reword = partial(random_paraphrase, train.paraphrase, captions, fill_unused=model.init is None)
+        texts, paraphrase = vocabulary_texts(captions, reword()), reword(unknown_words=True)
 
     def write_vocabulary() -> None:
-        build_tokenizer(model.vocab, texts, vocabulary)
+        build_tokenizer(model.vocabulary, texts, vocabulary)
 
     distributed.run_on_main(write_vocabulary)
-    tokenizer = build_tokenizer(model.vocab, texts, vocabulary)
+    tokenizer = build_tokenizer(model.vocabulary, texts, vocabulary)
 
     def build() -> TSN:
         seed, precision = derived_seed(train.seed), pick_precision(train.precision, device)
