@@ -24,13 +24,14 @@ from utils.files import atomic_write, read_json, write_json, write_text
 from utils.logs import log
 
 
-def export_model(checkpoint: Path, vocab: Path, folder: Path) -> None:
+def export_model(checkpoint: Path, vocab: Path, folder: Path, *, half: bool = False) -> None:
     """Write a checkpoint's model to `folder`; config.json is written last, so a folder that has it is complete.
 
     Args:
         checkpoint: any checkpoint that `TSN.from_checkpoint` accepts.
         vocab: the vocab.txt that it was trained with.
         folder: created if missing; an existing export is replaced.
+        half: write float16, and no classifier: half the size, to start other trainings from.
 
     Raises:
         UserError: a file is missing or broken, or checkpoint and vocabulary do not match.
@@ -39,6 +40,8 @@ def export_model(checkpoint: Path, vocab: Path, folder: Path) -> None:
         raise UserError(f"{vocab} is missing: set --vocab to the vocabulary that {checkpoint} was trained with")
     TSN.from_checkpoint(checkpoint, load_tokenizer(vocab))  # checks that they match
     sizes, weights = read_model(checkpoint)
+    if half:
+        weights = {name: value.half() for name, value in weights.items() if not name.startswith("classifier.")}
     config = read_checkpoint(checkpoint).get("config", {})
     fuse_padding = bool(config.get("model", {}).get("fuse_padding", True))  # the release does not store it
     (folder / SETTINGS).unlink(missing_ok=True)
@@ -64,11 +67,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("source", type=Path, help="run folder (exports its best.pth) or checkpoint")
     parser.add_argument("folder", type=Path, help="output folder")
     parser.add_argument("--vocab", type=Path, help="vocab.txt of the checkpoint (default: the one next to it)")
+    parser.add_argument("--half", action="store_true", help="float16 without the classifier, as initial weights")
     arguments = parser.parse_args(argv)
     if not arguments.source.exists():
         raise UserError(f"{arguments.source} is missing: expected a run folder or a checkpoint")
     checkpoint = arguments.source / "best.pth" if arguments.source.is_dir() else arguments.source
-    export_model(checkpoint, arguments.vocab or checkpoint.parent / "vocab.txt", arguments.folder)
+    export_model(checkpoint, arguments.vocab or checkpoint.parent / "vocab.txt", arguments.folder, half=arguments.half)
     log.info(f"written: {arguments.folder}: {WEIGHTS}, {SETTINGS}, vocab.txt")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def test_initial_weights_must_fit_the_preset(tmp_path: Path) -> None:
         built(preset="base", init=str(tmp_path / "gone.pth"))
     with pytest.raises(UserError, match=r"model\.init: .*c\.pth .*model\.preset=tiny"):
         built(init=str(file))
-    with pytest.raises(UserError, match=r"model\.image_size=\[100, 48\] .*16"):
+    with pytest.raises(UserError, match=r"model\.image_size=\[100, 48\] .*8"):
         built(image_size=[100, 48])
 
 
@@ -199,3 +200,30 @@ def test_random_weights_depend_on_the_seed(monkeypatch: pytest.MonkeyPatch) -> N
     one, same, other = (built(seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["vision_proj.weight"], other["vision_proj.weight"])
+
+
+def test_a_model_with_a_convolutional_stem_is_read_without_its_sizes(tmp_path: Path) -> None:
+    """Sizes follow from the names and shapes of the weights, except for an image size that is not square."""
+    model = built(seed=3)
+    torch.save({"model": model.state_dict(), "sizes": model.sizes.to_dict()}, tmp_path / "c.pth")
+    again = TSN.from_checkpoint(tmp_path / "c.pth", TOKENIZER)
+    assert again.sizes == model.sizes == replace(PRESETS["tiny"], vocabulary=len(TOKENIZER))
+    pixels = torch.rand(2, 3, 96, 48)
+    tokens, embedding = model.eval().encode_image(pixels)
+    assert tokens.shape == (2, 1 + 12 * 6, 128)
+    assert torch.equal(embedding, again.eval().encode_image(pixels)[1])
+
+
+def test_the_shipped_weights_load_into_the_tiny_preset() -> None:
+    """With the vocabulary next to them, at another image size too; without a classifier."""
+    options: dict[str, Any] = {"preset": "tiny", "init": "drawn", "vocab": None, "image_size": [64, 32], "dropout": 0.0}
+    model = ModelOptions(**options | {"offload": False, "fuse_padding": False, "checkpointed_blocks": 0})
+    assert model.vocabulary is not None
+    tokenizer = load_tokenizer(model.vocabulary)
+    built = build_model(tokenizer, model, seed=0, negatives="sampled", precision="fp32")
+    assert built.sizes == replace(PRESETS["tiny"], image=(64, 32), vocabulary=len(tokenizer))
+    assert len(built.classifier.weight) == 0
+    texts = ["a woman in a red top", "The female is wearing a red top.", "a man in black trousers"]
+    with torch.inference_mode():
+        query, same, other = built.eval().encode_text(*tokenize(tokenizer, texts))[1]
+    assert query @ same > query @ other + 0.1

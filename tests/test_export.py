@@ -49,6 +49,21 @@ def test_our_own_checkpoint_keeps_its_sizes_and_settings(tmp_path: Path) -> None
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
 
 
+def test_initial_weights_are_exported_in_half_precision_without_a_classifier(tmp_path: Path) -> None:
+    """Within half a unit in the last place of float16."""
+    tokenizer = load_tokenizer(VOCAB)
+    sizes = Sizes((64, 32), 16, 64, 1, 64, 1, 96, vocabulary=len(tokenizer), positions=80)
+    model = TSN(sizes, enc_token=228, classes=5)
+    torch.save({"model": model.state_dict(), "sizes": sizes.to_dict()}, tmp_path / "best.pth")
+    shutil.copy(VOCAB, tmp_path / "vocab.txt")
+    main([str(tmp_path), str(tmp_path / "out"), "--half"])
+    again, _ = load_exported(tmp_path / "out")
+    assert len(again.classifier.weight) == 0
+    for name, value in model.state_dict().items():
+        if not name.startswith("classifier."):
+            assert torch.allclose(value, again.state_dict()[name], rtol=2**-11, atol=2**-25)
+
+
 def test_missing_and_broken_files_are_errors_that_name_them(tmp_path: Path) -> None:
     """Nothing is written then."""
     file = write_published_checkpoint(tmp_path / "c.pth")
