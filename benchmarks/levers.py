@@ -20,16 +20,23 @@ from typing import Any
 from utils.errors import UserError, run_script
 from utils.files import read_json, read_jsonl
 
-# What turns each lever off.
+# What turns each lever of the preset `tiny` off, or for the last one on.
 LEVERS: dict[str, list[str]] = {
     "all": [],
-    "drawn people": ["model.init=null", "model.vocab=null", "train.pretrain_epochs=8", "train.lr=5.0e-4"],
+    "drawn people": [
+        "model.init=null",
+        "train.freeze_text=false",
+        "train.text_text=1",
+        "train.pretrain_epochs=8",
+        "train.pretrain_lr=1.0e-3",
+    ],
     "image-image": ["train.image_image=0"],
-    "text-text": ["train.text_text=0"],
     "image in clusters": ["cluster.image_weight=0"],
-    "augmentation": ["train.augment=light"],
+    "strong augmentation": ["train.augment=light"],
     "paraphrases": ["train.paraphrase=0"],
     "rounds": ["train.rounds=1"],
+    "frozen text": ["train.freeze_text=false"],
+    "frozen text, with text-text": ["train.freeze_text=false", "train.text_text=1"],
 }
 COLUMNS = ("slots", "query-image", "MSM", "MSM and ITM", "ARI first", "ARI last", "precision", "minutes")
 
