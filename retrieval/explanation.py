@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from retrieval.metrics import QueryMetrics, evaluate_queries
 from retrieval.scoring import Scorer, top_images
@@ -33,6 +34,7 @@ class RankedImage:
         query_image: similarity of query and image.
         rewrite_caption: similarity of rewrite and caption; None where one is missing or their weight is 0.
         logit: of the matching head; None if it was not among the re-ranked images.
+        rewrite_image: similarity of rewrite and image; None where `rewrite_caption` is, or where its share is 0.
     """
 
     index: int
@@ -45,11 +47,16 @@ class RankedImage:
     query_image: float
     rewrite_caption: float | None
     logit: float | None
+    rewrite_image: float | None = None
 
     @property
     def parts(self) -> dict[str, float]:
         """The known parts of the score by name, unweighted."""
-        parts = {"query and image": self.query_image, "rewrite and caption": self.rewrite_caption}
+        parts = {
+            "query and image": self.query_image,
+            "rewrite and caption": self.rewrite_caption,
+            "rewrite and image": self.rewrite_image,
+        }
         return {name: value for name, value in (parts | {"matching": self.logit}).items() if value is not None}
 
 
@@ -64,6 +71,7 @@ class Ranking:
         weight, k: of the rewrites, and number of re-ranked images.
         top: the best images, best first.
         first_match: the first correct image at any rank; None if the gallery has none.
+        share: of the similarity of rewrite and image in `weight`.
     """
 
     query: int
@@ -73,6 +81,7 @@ class Ranking:
     k: int
     top: tuple[RankedImage, ...]
     first_match: RankedImage | None
+    share: float = 0.0
 
     @property
     def match_below_top(self) -> RankedImage | None:
@@ -101,7 +110,11 @@ class Ranking:
 
     def _summands(self, image: RankedImage, with_matching: bool) -> dict[str, float]:
         """The weighted parts of a score by name."""
-        weights = {"query and image": 1 - self.weight, "rewrite and caption": self.weight}
+        weights = {
+            "query and image": 1 - self.weight,
+            "rewrite and caption": self.weight * (1 - self.share),
+            "rewrite and image": self.weight * self.share,
+        }
         if image.rewrite_caption is None:
             weights = {"query and image": 1.0}
         if with_matching:
@@ -115,12 +128,13 @@ class ScoreBreakdown:
     Attributes:
         weight: of the rewrites.
         k: images per query that the matching head re-ranks.
+        share: of the similarity of rewrite and image in `weight`.
         scores: [Q, G].
         queries: metrics of each query by these scores.
     """
 
     def __init__(self, scorer: Scorer, *, weight: float, k: int) -> None:
-        self.weight, self.k = weight, k
+        self.weight, self.k, self.share = weight, k, scorer.share
         self.retrieval = scorer.retrieval
         self.scores = scorer.scores(weight=weight, k=k)
         self.queries = evaluate_queries(self.scores.numpy(), self.retrieval.query_ids, self.retrieval.gallery_ids)
@@ -138,11 +152,16 @@ class ScoreBreakdown:
             image = int(matches[self.scores[query].numpy()[matches].argmax()])
             first = self._ranked_image(query, image, int(self.queries.first_match_rank[query]))
         top = tuple(self._ranked_image(query, image, rank) for rank, image in enumerate(self._top[query].tolist(), 1))
-        return Ranking(query, retrieval.queries[query], retrieval.rewrites[query], self.weight, self.k, top, first)
+        text, rewrite = retrieval.queries[query], retrieval.rewrites[query]
+        return Ranking(query, text, rewrite, self.weight, self.k, top, first, self.share)
 
     def _ranked_image(self, query: int, image: int, rank: int) -> RankedImage:
-        retrieval, texts = self.retrieval, self._scorer.rewrite_caption
+        retrieval = self.retrieval
         has_texts = self.weight > 0 and retrieval.rewrites[query] is not None and retrieval.captions[image] is not None
+
+        def part(similarities: Tensor | None) -> float | None:
+            return float(similarities[query, image]) if has_texts and similarities is not None else None
+
         score, similarity = float(self.scores[query, image]), float(self._similarity[query, image])
         return RankedImage(
             index=image,
@@ -153,7 +172,8 @@ class ScoreBreakdown:
             score=score,
             similarity=similarity,
             query_image=float(self._scorer.query_image[query, image]),
-            rewrite_caption=float(texts[query, image]) if has_texts and texts is not None else None,
+            rewrite_caption=part(self._scorer.rewrite_caption),
+            rewrite_image=part(self._scorer.rewrite_image),
             logit=score - similarity if rank <= self.k else None,  # re-ranked images precede all others
         )
 
@@ -211,6 +231,7 @@ def _line(ranking: Ranking, breakdown: ScoreBreakdown, variants: Mapping[str, Qu
                 "score": round(image.score, 5),
                 "query_image": round(image.query_image, 5),
                 "rewrite_caption": None if image.rewrite_caption is None else round(image.rewrite_caption, 5),
+                "rewrite_image": None if image.rewrite_image is None else round(image.rewrite_image, 5),
                 "matching": None if image.logit is None else round(image.logit, 5),
             }
             for image in ranking.top

@@ -19,6 +19,7 @@ class EvaluationOptions:
     select_k: NonNegativeInt
     select_weight: Fraction
     msm_weight: Fraction | Literal["val"]
+    rewrite_image: Fraction
     k_test: NonNegativeInt | Literal["val"]
     token_precision: Literal["half", "full"]
     batch_size: PositiveInt

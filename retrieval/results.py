@@ -121,8 +121,9 @@ class Results:
         weight, k = (
             " (tuned on the validation split)" if key in self.tuned else "" for key in ("msm_weight", "k_test")
         )
+        share = f", {self.breakdown.share:g} of it for their similarity with images" if self.breakdown.share else ""
         return {
-            "Weight of the rewrites": f"{self.breakdown.weight:g}{weight}",
+            "Weight of the rewrites": f"{self.breakdown.weight:g}{weight}{share}",
             "Re-ranked images per query": f"{self.breakdown.k}{k}",
             "Epoch selected on": self.provenance.selected_on,
         }

@@ -105,10 +105,13 @@ class Scorer:
     Attributes:
         query_image: [Q, G] similarity of query and image.
         rewrite_caption: [Q, G] similarity of rewrite and caption; None if all rewrites or all captions are missing.
+        rewrite_image: [Q, G] similarity of rewrite and image; None if `rewrite_caption` is, or if its share is 0.
+        share: of `rewrite_image` in the similarity of a rewrite and a gallery image; `rewrite_caption` has the rest.
         seconds: time that one similarity matrix took.
     """
 
-    def __init__(self, embeddings: Embeddings, retrieval: RetrievalSet, match: Matcher) -> None:
+    def __init__(self, embeddings: Embeddings, retrieval: RetrievalSet, match: Matcher, share: float = 0.0) -> None:
+        self.share = share
         self.embeddings = embeddings
         self.retrieval = retrieval
         self.match = match
@@ -116,15 +119,21 @@ class Scorer:
         self.query_image = embeddings.query @ embeddings.image.T
         self.seconds = time.perf_counter() - start
         self.rewrite_caption: Tensor | None = None
+        self.rewrite_image: Tensor | None = None
         if embeddings.rewrite is not None and embeddings.caption is not None:
             self.rewrite_caption = embeddings.rewrite @ embeddings.caption.T
+            if share:
+                self.rewrite_image = embeddings.rewrite @ embeddings.image.T
             self._has_rewrite, self._has_caption = embeddings.rewrite.any(dim=1), embeddings.caption.any(dim=1)
 
     def similarity(self, weight: float) -> Tensor:
         """Return the fused similarity [Q, G], which the caller must not modify."""
         if not weight or self.rewrite_caption is None:
             return self.query_image
-        return fuse(self.query_image, self.rewrite_caption, self._has_rewrite, self._has_caption, weight)
+        rewrite = self.rewrite_caption
+        if self.rewrite_image is not None:
+            rewrite = torch.lerp(rewrite, self.rewrite_image, self.share)
+        return fuse(self.query_image, rewrite, self._has_rewrite, self._has_caption, weight)
 
     def scores(self, *, weight: float, k: int) -> Tensor:
         """Return the fused similarity with the `k` best images of each query re-ranked, [Q, G]."""
@@ -155,7 +164,7 @@ def with_scorer(
     size, keep = options.batch_size, options.token_precision
     embeddings = embed(model, tokenizer, retrieval, keep_tokens=keep, batch_size=size, workers=workers, desc=desc)
     match = Matcher(model, embeddings, batch_size=size)
-    return match.run_on_main(lambda: work(Scorer(embeddings, retrieval, match)))
+    return match.run_on_main(lambda: work(Scorer(embeddings, retrieval, match, options.rewrite_image)))
 
 
 def validate(
@@ -174,6 +183,7 @@ def validate(
     keep = options.token_precision if k else None
     embeddings = embed(model, tokenizer, retrieval, keep_tokens=keep, batch_size=size, opener=opener, desc="validation")
     match = Matcher(model, embeddings, batch_size=size)
-    found = match.run_on_main(lambda: Scorer(embeddings, retrieval, match).evaluate(weight=weight, k=k).means())
+    share = options.rewrite_image
+    found = match.run_on_main(lambda: Scorer(embeddings, retrieval, match, share).evaluate(weight=weight, k=k).means())
     metrics: dict[str, float] = distributed.run_on_main(lambda: found)
     return metrics

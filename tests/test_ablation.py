@@ -147,7 +147,14 @@ def test_the_default_sweep_scores_no_further_pair(scorer: Scorer) -> None:
 
 def evaluation_options(**changes: Any) -> EvaluationOptions:
     values: dict[str, Any] = {"select": "val", "held_out": 0.1, "select_by": "mAP", "select_k": 0, "select_weight": 0.0}
-    values |= {"msm_weight": "val", "k_test": "val", "token_precision": "full", "batch_size": 8, "examples": 4}
+    values |= {
+        "msm_weight": "val",
+        "rewrite_image": 0.0,
+        "k_test": "val",
+        "token_precision": "full",
+        "batch_size": 8,
+        "examples": 4,
+    }
     return EvaluationOptions(**values | changes)
 
 
@@ -222,8 +229,10 @@ def test_a_ranking_without_a_model_stands_above_those_with_one(scorer: Scorer) -
     assert r"\multicolumn{2}{c}{slots} & 91.67" in latex
 
 
-def test_a_score_is_the_sum_of_its_parts(scorer: Scorer) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.75])
+def test_a_score_is_the_sum_of_its_parts(share: float) -> None:
     """The top ten are those of the ranking; without re-ranking or without a text, that part is missing."""
+    scorer = Scorer(EMBEDDINGS, RETRIEVAL, KnownLogits(), share)  # type: ignore[arg-type]
     breakdown = ScoreBreakdown(scorer, weight=0.4, k=8)
     scores = scorer.scores(weight=0.4, k=8).numpy()
     for ranking in map(breakdown.ranking, range(Q)):
@@ -233,14 +242,28 @@ def test_a_score_is_the_sum_of_its_parts(scorer: Scorer) -> None:
             assert image.correct == (RETRIEVAL.gallery_ids[image.index] == RETRIEVAL.query_ids[ranking.query])
             assert (image.logit is None) == (image.rank > 8)
             assert (image.rewrite_caption is None) == (ranking.query == 2 or image.index == 5)
-            share = 0.4 if image.rewrite_caption is not None else 0.0
-            similarity = share * (image.rewrite_caption or 0) + (1 - share) * image.query_image
+            assert (image.rewrite_image is None) == (image.rewrite_caption is None or not share)
+            weight = 0.4 if image.rewrite_caption is not None else 0.0
+            rewrite = (1 - share) * (image.rewrite_caption or 0) + share * (image.rewrite_image or 0)
+            similarity = weight * rewrite + (1 - weight) * image.query_image
             assert image.similarity == pytest.approx(similarity, abs=1e-6)
             logit = -100.0 if image.logit is None else image.logit
             assert image.score == pytest.approx(similarity + logit, abs=1e-4)
         matches = np.flatnonzero(RETRIEVAL.gallery_ids[order] == RETRIEVAL.query_ids[ranking.query])
         assert (ranking.first_match.rank if ranking.first_match else None) == (matches[0] + 1 if len(matches) else None)
     assert breakdown.ranking(Q - 1).explanation == "No image of the gallery shows this person."
+
+
+def test_rewrites_are_compared_with_images_as_well() -> None:
+    """With all of the share, and the rewrites in place of the queries, nothing changes where both texts exist."""
+    rewrite = EMBEDDINGS.rewrite
+    assert rewrite is not None
+    swapped = Scorer(replace(EMBEDDINGS, query=rewrite), RETRIEVAL, KnownLogits(), 1.0)  # type: ignore[arg-type]
+    assert torch.allclose(swapped.similarity(0.6), swapped.query_image, atol=1e-6)
+    mixed = Scorer(EMBEDDINGS, RETRIEVAL, KnownLogits(), 1.0).similarity(0.25)  # type: ignore[arg-type]
+    assert float(mixed[3, 7]) == pytest.approx(
+        float(0.25 * rewrite[3] @ EMBEDDINGS.image[7] + 0.75 * EMBEDDINGS.query[3] @ EMBEDDINGS.image[7]), abs=1e-6
+    )
 
 
 def test_an_explanation_names_what_decided(scorer: Scorer) -> None:
