@@ -95,7 +95,7 @@ class Sizes:
         return cls(**(values | {"image": tuple(values["image"])}))
 
 
-# `base` and `large` are BLIP's; `tiny` trains from scratch on a CPU in minutes, on images of 2:1 like pedestrians.
+# `base` and `large` are BLIP's; `tiny` trains on a CPU in minutes, on images of 2:1 like pedestrians.
 PRESETS = {
     "tiny": Sizes(
         image=(96, 48),

@@ -277,8 +277,8 @@ def build_model(
         return TSN(sizes, enc_token=enc_token_id(tokenizer), options=options)
     if not path.is_file():
         raise UserError(
-            f"model.init: {path} is missing: download BLIP's weights there (see README), or train a small model from "
-            "scratch with --set model.preset=tiny"
+            f"model.init: {path} is missing: download BLIP's weights there (see README), or train a small model "
+            "with --set model.preset=tiny"
         )
     loaded = TSN.from_checkpoint(path, tokenizer, image_size=sizes.image, options=options)
     if replace(loaded.sizes, positions=sizes.positions) != sizes:
