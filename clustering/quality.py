@@ -116,4 +116,9 @@ def silhouette(features: NDArray[Any], labels: NDArray[np.int64], *, sample: int
 def describe_quality(quality: dict[str, float]) -> str:
     """Summarize the result of `label_quality` in one line."""
     summary = f"{quality['clusters']} clusters, {quality['noise']} noise"
-    return summary + (f", ARI {quality['ari']:.3f}, NMI {quality['nmi']:.3f}" if "ari" in quality else "")
+    if "ari" not in quality:
+        return summary
+    return (
+        f"{summary}, ARI {quality['ari']:.3f}, NMI {quality['nmi']:.3f}, pairs of images: precision "
+        f"{quality['precision']:.3f}, recall {quality['recall']:.3f}"
+    )

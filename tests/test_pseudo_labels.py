@@ -153,7 +153,9 @@ def test_quality_counts_each_noise_image_as_a_separate_person() -> None:
         **{"clusters": 3, "noise": 3, "largest": 3},
         "mean_size": 2.33,
     }
-    assert describe_quality(quality).startswith("3 clusters, 3 noise, ARI 0.")
+    text = describe_quality(quality)
+    assert text.startswith("3 clusters, 3 noise, ARI 0.")
+    assert f"precision {quality['precision']:.3f}, recall {quality['recall']:.3f}" in text
 
 
 def test_leaving_out_hard_images_does_not_raise_the_agreement() -> None:
