@@ -48,6 +48,12 @@ _NOT_IN_IDENTITY = {
     "train.save_minutes",
 }
 
+# Paths, in which "~" stands for the home folder, as in a shell, which does not see those in files.
+_PATHS = [
+    *(("data", "root"), ("captions", "dir"), ("captions", "others"), ("model", "init"), ("model", "vocab")),
+    *(("cluster", "source_root"), ("run", "dir")),
+]
+
 Tree = dict[str, Any]
 
 
@@ -68,9 +74,18 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     tree = overlay(base, read_yaml(preset), origin=str(preset)) if preset.is_file() else base
     for origin, layer in layers:
         tree = overlay(tree, layer, origin=origin)
+    for section, key in _PATHS:
+        if value := tree[section][key]:
+            tree[section] = tree[section] | {key: _expand_user(value)}
     if tree["run"]["dir"] is None:
         tree["run"] = tree["run"] | {"dir": f"output/{path.stem}"}
     return Config(**{section: build(group, tree[section], prefix=f"{section}.") for section, group in SECTIONS.items()})
+
+
+def _expand_user(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expand_user(one) for one in value]
+    return str(Path(value).expanduser()) if isinstance(value, str) and f"{value}/".startswith("~/") else value
 
 
 def config_text(config: Config) -> str:
@@ -118,6 +133,16 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping, in which no key may stand twice: PyYAML would drop the first value silently."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
+            seen.add(key.value)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 _Loader.add_implicit_resolver(

@@ -29,7 +29,7 @@ class Annotation(BaseModel):
     """An entry of an annotation file, as of CUHK-PEDES and ICFG-PEDES."""
 
     split: Split
-    id: StrictInt
+    id: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
     captions: Sentences
     file_path: Annotated[str, AfterValidator(_inside)]
 
@@ -44,7 +44,7 @@ class FolderAnnotation(BaseModel, extra="forbid"):
     """A value of captions.json: an object, or only the captions; the id -1 is an unknown person."""
 
     captions: Sentences = ()
-    id: StrictInt = -1
+    id: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] = -1
 
     @model_validator(mode="before")
     @classmethod
@@ -73,6 +73,7 @@ def read_annotated(
     if not entries:
         raise UserError(f"{file} should be a list with one object per image")
     images = root / "imgs"
+    entries = _merge_entries(entries, file)
     records = [
         ImageRecord(images / entry.file_path, entry.file_path, entry.captions, entry.id, entry.split)
         for entry in entries
@@ -80,6 +81,22 @@ def read_annotated(
     if not missing_ok:
         _check_files(records, file)
     return records
+
+
+def _merge_entries(entries: list[Annotation], file: Path) -> list[Annotation]:
+    """Merge the entries of one image, as in annotations with an entry per caption.
+
+    Raises:
+        UserError: two entries of one image differ in person or split.
+    """
+    merged: dict[str, Annotation] = {}
+    for entry in entries:
+        first = merged.setdefault(entry.file_path, entry)
+        if first is not entry:
+            if (first.id, first.split) != (entry.id, entry.split):
+                raise UserError(f"{file}: the entries of {entry.file_path} differ in person or split: correct them")
+            merged[entry.file_path] = first.model_copy(update={"captions": (*first.captions, *entry.captions)})
+    return list(merged.values())
 
 
 def read_folder(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:

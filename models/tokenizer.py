@@ -140,7 +140,8 @@ def _write_words(path: Path, ids: dict[str, int]) -> None:
 
 def _from_file(path: Path) -> BertTokenizer:
     try:
-        words = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(), which also splits at Unicode separators: the ids of all later words would shift.
+        words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"model.vocab: cannot read {path} ({error})") from None
     missing = [token for token in _SPECIAL_TOKENS if token not in words]

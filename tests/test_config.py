@@ -219,3 +219,23 @@ def test_arguments_of_scripts() -> None:
     parsed = parser.parse_args(["--set", "a.b=1", "c.d=2", "--set", "e.f=3"])
     assert parsed.overrides == ["a.b=1", "c.d=2", "e.f=3"]
     assert Path(parsed.config) == Path("configs/demo.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """PyYAML would drop the first value, or the first half of a section, without a word."""
+    file = tmp_path / "twice.yaml"
+    file.write_text("train: {epochs: 3}\nmodel: {preset: tiny}\ntrain: {lr: 1e-4}\n")
+    with pytest.raises(UserError, match=r"twice\.yaml.*train stands twice.*line 3"):
+        load_config(file)
+    with pytest.raises(UserError, match="model"):
+        load_config(DEMO, ["model={preset: tiny, preset: base}"])
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In every path of a config, and nowhere else in it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = load_config(
+        DEMO, ["data.root=~/data", "captions.others=[~/a, b~]", "run.dir=runs/~x", "model.init=~/w.pth"]
+    )
+    assert (config.data.root, config.model.init) == (f"{tmp_path}/data", f"{tmp_path}/w.pth")
+    assert (config.captions.others, config.run.dir) == ([f"{tmp_path}/a", "b~"], "runs/~x")

@@ -111,6 +111,16 @@ def test_an_error_for_invalid_json_gives_its_position(tmp_path: Path, content: b
     assert "\n" not in str(error.value)
 
 
+def test_a_key_that_stands_twice_in_an_object_is_refused(tmp_path: Path) -> None:
+    """At any depth; the same key in two objects is fine."""
+    file = tmp_path / "a.json"
+    file.write_text('{"a": {"b": 1}, "c": {"b": 2}}')
+    assert read_json(file) == {"a": {"b": 1}, "c": {"b": 2}}
+    file.write_text('{"a": [{"b": 1, "b": 2}]}')
+    with pytest.raises(UserError, match=r"a\.json.*'b' twice"):
+        read_json(file)
+
+
 def test_a_missing_json_file_or_a_folder_is_named(tmp_path: Path) -> None:
     """Both are user errors."""
     with pytest.raises(UserError, match=r"a\.json is missing"):

@@ -42,6 +42,31 @@ def test_a_single_caption_need_not_be_a_list(tmp_path: Path) -> None:
     assert read_cuhk_pedes(tmp_path)[0].captions == ("A man.",)
 
 
+def test_entries_of_one_image_are_merged(tmp_path: Path) -> None:
+    """As in annotations with an entry per caption; else queries and gallery would double."""
+    entries = [
+        entry("a.png", captions="A man."),
+        entry("b.png", captions="Another."),
+        entry("a.png", captions=["In red.", "A man."]),
+    ]
+    records = read_cuhk_pedes(annotate(tmp_path, "reid_raw.json", entries))
+    assert [(record.name, record.captions) for record in records] == [
+        ("a.png", ("A man.", "In red.", "A man.")),
+        ("b.png", ("Another.",)),
+    ]
+    for change in ({"id": 8}, {"split": "train"}):
+        annotate(tmp_path, "reid_raw.json", [entry("a.png"), entry("a.png", **change)])
+        message = error_of(read_cuhk_pedes, tmp_path)
+        assert "reid_raw.json" in message
+        assert "a.png" in message
+
+
+def test_an_id_beyond_64_bits_is_refused(tmp_path: Path) -> None:
+    """numpy could not hold it."""
+    annotate(tmp_path, "reid_raw.json", [entry("a.png", id=2**63)])
+    assert "entry 0: id" in error_of(read_cuhk_pedes, tmp_path)
+
+
 def error_of(reader: Any, *arguments: Any) -> str:
     """Return the one-line error that a reader raises."""
     with pytest.raises(UserError) as error:

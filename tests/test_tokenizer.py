@@ -152,3 +152,15 @@ def test_a_binary_vocabulary_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(UserError, match=r"model\.vocab: .*vocab\.txt"):
         load_tokenizer(tmp_path / "vocab.txt")
+
+
+def test_a_vocabulary_is_split_at_line_feeds_alone(vocab: Path, tmp_path: Path) -> None:
+    """A word may be a Unicode separator; the ids of the words after it do not shift. Windows' line ends are read."""
+    words = vocab.read_text(encoding="utf-8").split("\n")
+    file = tmp_path / "separator.txt"
+    file.write_bytes("\n".join([*words[:6], "\u2028", *words[6:]]).encode())
+    ids, before = load_tokenizer(file).get_vocab(), load_tokenizer(vocab).get_vocab()
+    assert ids[words[6]] == before[words[6]] + 1
+    assert len(ids) == len(before) + 1
+    file.write_bytes("\r\n".join(words).encode())
+    assert load_tokenizer(file).get_vocab() == before

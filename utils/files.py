@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,10 +65,20 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing, unreadable or not JSON; the message gives the position of a syntax error.
+        UserError: the file is missing, unreadable or not JSON, which the message locates, or has a key twice in an
+            object, of which Python would drop the first value silently.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+            raise UserError(f"{path} has the key {twice!r} twice in one object: merge them, or remove one")
+        return found
+
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
+        return json.loads(text, object_pairs_hook=unique)
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except OSError as error:
