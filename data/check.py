@@ -69,15 +69,13 @@ def check_counts(name: str, counts: Counts) -> Iterator[CheckResult]:
 
 
 def check_splits(name: str, records: Sequence[ImageRecord]) -> Iterator[CheckResult]:
-    """Check that no person is in two splits and no image is listed twice."""
+    """Check that no person is in two splits. (Entries of one image are merged, or refused if they contradict.)"""
     in_split = {(record.person_id, record.split) for record in records if record.person_id >= 0}
     shared = sorted(person for person, splits in Counter(person for person, _ in in_split).items() if splits > 1)
-    repeated = sorted(image for image, count in Counter(record.name for record in records).items() if count > 1)
     if name in NUMBERED_BY_SPLIT and shared:
         yield CheckResult(False, f"{len(shared):,} ids are in several splits, each of which has its own ids")
     else:
         yield _check_none(shared, "person ids are in several splits", "no person id is in several splits")
-    yield _check_none(repeated, "images are listed twice", "no image is listed twice")
 
 
 def check_files(records: Sequence[ImageRecord]) -> Iterator[CheckResult]:

@@ -104,7 +104,10 @@ def test_weight_and_k_are_tuned_on_the_validation_split(
     assert only_weight["k_test"] == 3
     table = (run / "table.md").read_text()
     weight = f"{only_weight['msm_weight']:g}"
-    assert f"weight of the rewrites: {weight} (tuned on the validation split); re-ranked images per query: 3;" in table
+    tuned = (
+        f"weight of the rewrites: {weight} (tuned on the validation split), 0.8 of it for their similarity with images"
+    )
+    assert f"{tuned}; re-ranked images per query: 3;" in table
     entries = json.loads((small[0] / "reid_raw.json").read_text())
     bare = tmp_path / "bare"
     bare.mkdir()
