@@ -29,14 +29,13 @@ class ExactCaptioner:
         """
         recorded: dict[Path, Mapping[str, dict[str, str | None]]] = {}
         for position, path in enumerate(images):
-            root = next((folder.parent for folder in path.parents if folder.name == "imgs"), path.parent)
-            if root not in recorded:
-                if not (root / ATTRIBUTES).is_file():
-                    raise UserError(
-                        f"captioner.backend=exact: {root / ATTRIBUTES} is missing: only drawn data sets have it"
-                    )
-                recorded[root] = read_json(root / ATTRIBUTES)
-            visible = recorded[root].get(path.relative_to(root / "imgs").as_posix())
+            images_folder = next((folder for folder in path.parents if folder.name == "imgs"), path.parent)
+            file = images_folder.parent / ATTRIBUTES
+            if file not in recorded:
+                if not file.is_file():
+                    raise UserError(f"captioner.backend=exact: {file} is missing: only drawn data sets have it")
+                recorded[file] = read_json(file)
+            visible = recorded[file].get(path.relative_to(images_folder).as_posix())
             yield position, Answer(render(slots(visible))) if visible else Answer(None, "not in the drawn data set")
 
 

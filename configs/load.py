@@ -49,10 +49,13 @@ _NOT_IN_IDENTITY = {
 }
 
 # Paths, in which "~" stands for the home folder, as in a shell, which does not see those in files.
-_PATHS = [
-    *(("data", "root"), ("captions", "dir"), ("captions", "others"), ("model", "init"), ("model", "vocab")),
-    *(("cluster", "source_root"), ("run", "dir")),
-]
+_PATHS = {
+    "data": ["root"],
+    "captions": ["dir", "others"],
+    "model": ["init", "vocab"],
+    "cluster": ["source_root"],
+    "run": ["dir"],
+}
 
 Tree = dict[str, Any]
 
@@ -74,9 +77,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     tree = overlay(base, read_yaml(preset), origin=str(preset)) if preset.is_file() else base
     for origin, layer in layers:
         tree = overlay(tree, layer, origin=origin)
-    for section, key in _PATHS:
-        if value := tree[section][key]:
-            tree[section] = tree[section] | {key: _expand_user(value)}
+    for section, keys in _PATHS.items():
+        tree[section] = tree[section] | {key: _expand_user(tree[section][key]) for key in keys}
     if tree["run"]["dir"] is None:
         tree["run"] = tree["run"] | {"dir": f"output/{path.stem}"}
     return Config(**{section: build(group, tree[section], prefix=f"{section}.") for section, group in SECTIONS.items()})
@@ -138,9 +140,11 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         """Construct a mapping, in which no key may stand twice: PyYAML would drop the first value silently."""
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
-            seen.add(key.value)
+            if isinstance(key, yaml.ScalarNode):  # others are refused by PyYAML
+                if key.value in seen:
+                    message = f"the key {key.value} stands twice"
+                    raise yaml.constructor.ConstructorError(None, None, message, key.start_mark)
+                seen.add(key.value)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 

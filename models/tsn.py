@@ -185,8 +185,8 @@ class TSN(nn.Module):
     ) -> dict[str, Tensor]:
         """Return the losses of a batch of pairs with pseudo-labels [B]: `itc`, `itm` and `id`, scalars in float32.
 
-        `matching=False` omits `itm`, which takes half of the time. `image_image` adds the loss of this
-        name, and `rewordings` the loss `text_text`.
+        `matching=False` omits `itm`, which takes half of the time. `image_image` adds the loss of this name, and
+        `rewordings` the loss `text_text`.
 
         With several processes, ITC and the negatives of ITM use the pairs of all of them; the mean over processes of
         the losses, and of their gradients, equals that of one process with all pairs. All texts must then be padded to

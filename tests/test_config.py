@@ -239,3 +239,20 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     )
     assert (config.data.root, config.model.init) == (f"{tmp_path}/data", f"{tmp_path}/w.pth")
     assert (config.captions.others, config.run.dir) == ([f"{tmp_path}/a", "b~"], "runs/~x")
+
+
+def test_training_options_that_contradict_each_other_are_refused() -> None:
+    """Nothing to train, or a loss of an encoder that is not trained."""
+    with pytest.raises(UserError, match=r"train\.rounds=0 and train\.pretrain_epochs=0"):
+        load_config(DEMO, ["train.rounds=0"])
+    with pytest.raises(UserError, match=r"train\.text_text=0\.5 .*train\.freeze_text"):
+        load_config(DEMO, ["train.text_text=0.5"])
+    file = FOLDER / "cuhk_pedes.yaml"
+    assert load_config(file, ["train.rounds=0", "train.pretrain_epochs=1"]).train.rounds == 0
+
+
+def test_a_key_that_is_a_list_is_one_line(tmp_path: Path) -> None:
+    """YAML allows it; no config has one."""
+    (tmp_path / "odd.yaml").write_text("? [a, b]\n: c\n")
+    with pytest.raises(UserError, match=r"odd\.yaml"):
+        load_config(tmp_path / "odd.yaml")

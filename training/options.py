@@ -8,6 +8,7 @@ from pydantic import Field
 
 from clustering.options import ClusterOptions
 from data.records import DataName
+from utils.errors import UserError
 from utils.options import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, options
 
 
@@ -54,6 +55,15 @@ class TrainingOptions:
     patience: PositiveInt | None
     save_minutes: PositiveFloat
     seed: NonNegativeInt
+
+    def __post_init__(self) -> None:
+        if not self.rounds and not self.pretrain_epochs:
+            raise UserError("train.rounds=0 and train.pretrain_epochs=0: nothing would be trained; set one of them")
+        if self.freeze_text and self.text_text:
+            raise UserError(
+                f"train.text_text={self.text_text:g} trains the text encoder, which train.freeze_text keeps as it is: "
+                "set train.text_text=0 or train.freeze_text=false"
+            )
 
 
 @options

@@ -215,7 +215,7 @@ class RoundTrainer:
             # While image and text are not aligned, a random matching head learns nothing from the hardest negatives.
             matching=not by_caption,
             image_names=self.data.pairs.names,
-            captions=torch.from_numpy(self.data.pairs.labels_by_caption()),
+            captions=torch.from_numpy(self.data.pairs.labels_by_caption()) if train.text_text else None,
             image_image=not by_caption,  # different people may have the same caption
             name=f"{this.name}, epoch {number}",
         )

@@ -53,13 +53,7 @@ class TrainingData:
         sets = {"the training pairs": self.pairs} | ({"the source pairs": self.source} if self.source else {})
         return {
             # File sizes reveal nearly every image that was replaced by another one of the same name.
-            name: fingerprint(
-                [
-                    *pairs.names,
-                    *pairs.texts,
-                    *(str(path.stat().st_size) for path in pairs.paths),
-                ]
-            )
+            name: fingerprint([*pairs.names, *pairs.texts, *(str(path.stat().st_size) for path in pairs.paths)])
             for name, pairs in sets.items()
         }
 
@@ -147,8 +141,12 @@ def model_factory(
     """Prepare the vocabulary (saved to the file `vocabulary`) and the initial model of a run.
 
     Raises:
-        UserError: the vocabulary or the initial weights cannot be read.
+        UserError: the vocabulary or the initial weights cannot be read, or random weights would be kept.
     """
+    if train.freeze_text and model.init is None:
+        raise UserError(
+            "train.freeze_text would keep random weights: set it to false, or model.init to trained weights"
+        )
     paraphrase = None
     texts = list(captions)
     if train.paraphrase:
