@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for padding in (True, False):
         options = TSNOptions(fuse_padding=padding)
         model = TSN.from_checkpoint(arguments.run / "best.pth", tokenizer, options=options).to(device)
-        features = fused_features(model, tokenizer, pairs, batch_size=config.eval.batch_size)
+        features = fused_features(
+            model, tokenizer, pairs, image_weight=cluster.image_weight, batch_size=config.eval.batch_size
+        )
         tried: list[tuple[Metric, Literal["auto"] | float]]
         tried = [("rows", "auto"), ("precomputed", "auto"), ("precomputed", arguments.eps)]
         for metric, eps in tried:

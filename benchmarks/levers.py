@@ -2,25 +2,26 @@
 
 python -m benchmarks.levers configs/demo.yaml --seeds 1,2,3 [--only all text-text ...] [--set key=value ...]
 
-Trains and tests each variant with each seed in output/levers/<config>/<variant>/seed_<N>, appends a line per run to
-levers.jsonl there, and prints a table of means and standard deviations. What has been tested is not run again.
+Trains and tests each variant with each seed in output/levers/<config>/<variant>/seed_<N>, and prints a table of means
+and standard deviations. What has been tested is not run again, and interrupted trainings are resumed. levers.jsonl has
+a line for each run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from retrieval.seeds import mean_text
 from utils.errors import UserError, run_script
-from utils.files import read_json, read_jsonl
+from utils.files import read_json, read_jsonl, write_text
 
-# What turns each lever of the preset `tiny` off, or for the last one on.
+# What turns each lever of the preset `tiny` off; the last one replaces a lever by another.
 LEVERS: dict[str, list[str]] = {
     "all": [],
     "drawn people": [
@@ -36,7 +37,7 @@ LEVERS: dict[str, list[str]] = {
     "paraphrases": ["train.paraphrase=0"],
     "rounds": ["train.rounds=1"],
     "frozen text": ["train.freeze_text=false"],
-    "frozen text, with text-text": ["train.freeze_text=false", "train.text_text=1"],
+    "frozen text, but with text-text": ["train.freeze_text=false", "train.text_text=1"],
 }
 COLUMNS = ("slots", "query-image", "MSM", "MSM and ITM", "ARI first", "ARI last", "precision", "minutes")
 
@@ -49,15 +50,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args(argv)
     folder = Path("output/levers") / arguments.config.stem
+    found = {(run["lever"], run["seed"]): run for run in read_jsonl(folder / "levers.jsonl")}
     for name in arguments.only:
         for seed in arguments.seeds.split(","):
             run = folder / name.replace(" ", "_") / f"seed_{seed}"
             if not (run / "metrics.json").is_file():
                 overrides = [*arguments.overrides, *LEVERS[name], f"train.seed={seed}", f"run.dir={run}"]
                 _train_and_test(arguments.config, overrides)
-                with (folder / "levers.jsonl").open("a", encoding="utf-8") as log:
-                    log.write(json.dumps({"lever": name, "seed": int(seed), **measure(run)}) + "\n")
-    print(table(list(read_jsonl(folder / "levers.jsonl")), arguments.only), end="")
+            found[name, int(seed)] = {"lever": name, "seed": int(seed), **measure(run)}
+            lines = (f"{json.dumps(line)}\n" for line in found.values())
+            write_text(folder / "levers.jsonl", "".join(lines))
+    print(table(list(found.values()), arguments.only), end="")
 
 
 def _train_and_test(config: Path, overrides: Sequence[str]) -> None:
@@ -85,21 +88,18 @@ def table(runs: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """Format a Markdown table with a row for each lever: R1 / mAP, and the quality of the pseudo-labels."""
     lines = ["| without | " + " | ".join(COLUMNS) + " | seeds |", "|" + "---|" * (len(COLUMNS) + 2)]
     for name in names:
-        own = {run["seed"]: run for run in runs if run["lever"] == name}  # a repeated run replaces the former one
-        if own:
-            cells = [_mean_text([run[column] for run in own.values()]) for column in COLUMNS]
-            lines.append(f"| {'-' if name == 'all' else name} | {' | '.join(cells)} | {len(own)} |")
+        own = [run for run in runs if run["lever"] == name]
+        cells = [_cell([run[column] for run in own]) for column in COLUMNS]
+        lines.append(f"| {'-' if name == 'all' else name} | {' | '.join(cells)} | {len(own)} |")
     return "\n".join(lines) + "\n"
 
 
-def _mean_text(values: Sequence[Any]) -> str:
-    if any(value is None for value in values):
+def _cell(values: Sequence[Any]) -> str:
+    if None in values:
         return "-"
-    if isinstance(values[0], list):
-        return " / ".join(_mean_text(column) for column in zip(*values, strict=True))
-    digits = 3 if max(values) <= 1 else 1
-    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{deviation}"
+    if isinstance(values[0], list):  # R1 and mAP
+        return " / ".join(map(mean_text, zip(*values, strict=True)))
+    return mean_text(values, digits=3 if max(values) <= 1 else 1)
 
 
 if __name__ == "__main__":

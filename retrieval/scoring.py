@@ -122,18 +122,17 @@ class Scorer:
         self.rewrite_image: Tensor | None = None
         if embeddings.rewrite is not None and embeddings.caption is not None:
             self.rewrite_caption = embeddings.rewrite @ embeddings.caption.T
+            self._rewrite = self.rewrite_caption
             if share:
                 self.rewrite_image = embeddings.rewrite @ embeddings.image.T
+                self._rewrite = torch.lerp(self.rewrite_caption, self.rewrite_image, share)
             self._has_rewrite, self._has_caption = embeddings.rewrite.any(dim=1), embeddings.caption.any(dim=1)
 
     def similarity(self, weight: float) -> Tensor:
         """Return the fused similarity [Q, G], which the caller must not modify."""
         if not weight or self.rewrite_caption is None:
             return self.query_image
-        rewrite = self.rewrite_caption
-        if self.rewrite_image is not None:
-            rewrite = torch.lerp(rewrite, self.rewrite_image, self.share)
-        return fuse(self.query_image, rewrite, self._has_rewrite, self._has_caption, weight)
+        return fuse(self.query_image, self._rewrite, self._has_rewrite, self._has_caption, weight)
 
     def scores(self, *, weight: float, k: int) -> Tensor:
         """Return the fused similarity with the `k` best images of each query re-ranked, [Q, G]."""

@@ -40,15 +40,16 @@ def seed_table(results: Sequence[dict[str, Any]]) -> str:
     rows = [f"| MSM | ITM | {' | '.join(names)} |", "|" + "---|" * (len(names) + 2)]
     for variant in zip(*(one["ablation"] for one in results), strict=True):
         switches = ["yes" if variant[0][part] else "no" for part in ("msm", "itm")]
-        rows.append(f"| {' | '.join([*switches, *(_mean_text([row[name] for row in variant]) for name in names)])} |")
+        rows.append(f"| {' | '.join([*switches, *(mean_text([row[name] for row in variant]) for name in names)])} |")
     selected_on_test = any(one["chosen_on"] == "test" for one in results)
     note = "; epochs were selected on the test split" if selected_on_test else ""
     return "\n".join(rows) + f"\n\n{len(results)} runs, mean ± standard deviation{note}.\n"
 
 
-def _mean_text(values: Sequence[float]) -> str:
-    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{deviation}"
+def mean_text(values: Sequence[float], *, digits: int = 1) -> str:
+    """Format mean ± sample standard deviation; of one value, the value alone."""
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{deviation}"
 
 
 def _read_metrics(run: Path) -> dict[str, Any]:
