@@ -9,10 +9,11 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, StrictInt, model_validator
 
+from data.photographs import find_photographs
 from data.records import ImageRecord, Sentences, Split, read_entries
 from utils.errors import UserError
+from utils.logs import log
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 Reader = Callable[..., list[ImageRecord]]
@@ -114,12 +115,13 @@ def read_folder(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:
     annotations: dict[str, FolderAnnotation] = {}
     if file.is_file():
         annotations = read_entries(file, dict[str, FolderAnnotation])
-    files = [
-        path.relative_to(root).as_posix()
-        for split in SPLITS
-        for path in sorted((root / split).rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    ]
+    files = []
+    for split in SPLITS:
+        if (root / split).is_dir():
+            found, skipped = find_photographs(root / split)
+            files += [f"{split}/{name}" for name in found]
+            for line in skipped.lines():
+                log.warning(f"{root / split}: {line}")
     if not files:
         raise UserError(f"{root} has no images: expected some in {root}/train, {root}/val or {root}/test")
     records = []

@@ -1,6 +1,6 @@
 """Export a trained model as a self-contained folder: model.safetensors, config.json and vocab.txt.
 
-python -m models.export output/demo released/demo
+python -m models.export output/demo released/demo --onnx
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def export_model(checkpoint: Path, vocab: Path, folder: Path, *, half: bool = Fa
         weights = {name: value.half() for name, value in weights.items() if not name.startswith("classifier.")}
     config = read_checkpoint(checkpoint).get("config", {})
     fuse_padding = bool(config.get("model", {}).get("fuse_padding", True))  # the release does not store it
+    _refuse_other_models(folder)
     (folder / SETTINGS).unlink(missing_ok=True)
     with atomic_write(folder / WEIGHTS) as temporary:
         try:
@@ -52,6 +53,14 @@ def export_model(checkpoint: Path, vocab: Path, folder: Path, *, half: bool = Fa
             raise UserError(f"cannot write {folder / WEIGHTS}: {error}") from None
     write_text(folder / "vocab.txt", vocab.read_text(encoding="utf-8"))
     write_json(folder / SETTINGS, {"sizes": sizes.to_dict(), "fuse_padding": fuse_padding})
+
+
+def _refuse_other_models(folder: Path) -> None:
+    """Raise a `UserError` if the folder holds a model that was not exported by this script."""
+    present = [name for name in (WEIGHTS, SETTINGS, "vocab.txt") if (folder / name).exists()]
+    settings = read_json(folder / SETTINGS) if SETTINGS in present else None
+    if present and not (isinstance(settings, dict) and settings.keys() == {"sizes", "fuse_padding"}):
+        raise UserError(f"{folder} holds another model ({', '.join(present)}): choose an empty folder")
 
 
 def load_exported(folder: Path) -> tuple[TSN, BertTokenizer]:
@@ -68,12 +77,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="output folder")
     parser.add_argument("--vocab", type=Path, help="vocab.txt of the checkpoint (default: the one next to it)")
     parser.add_argument("--half", action="store_true", help="float16 without the classifier, as initial weights")
+    parser.add_argument("--onnx", action="store_true", help="also write both encoders as ONNX")
     arguments = parser.parse_args(argv)
     if not arguments.source.exists():
         raise UserError(f"{arguments.source} is missing: expected a run folder or a checkpoint")
     checkpoint = arguments.source / "best.pth" if arguments.source.is_dir() else arguments.source
     export_model(checkpoint, arguments.vocab or checkpoint.parent / "vocab.txt", arguments.folder, half=arguments.half)
-    log.info(f"written: {arguments.folder}: {WEIGHTS}, {SETTINGS}, vocab.txt")
+    files = [WEIGHTS, SETTINGS, "vocab.txt"]
+    if arguments.onnx:
+        from models.onnx import FILES, export_onnx
+
+        export_onnx(load_exported(arguments.folder)[0], arguments.folder)
+        files += FILES
+    log.info(f"written: {arguments.folder}: {', '.join(files)}")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from transformers import BertTokenizer
 
@@ -16,8 +18,8 @@ from models.checkpoint import load_weights, read_model
 from models.losses import Negatives, hard_negatives, id_loss, image_image_loss, itc_loss, itm_loss, text_text_loss
 from models.options import PRESETS, ModelOptions, Sizes
 from models.text import TextLayout, build_text_encoder, encode_pairs, encode_texts
-from models.tokenizer import enc_token_id
-from models.vision import FusionEncoder, build_vision_encoder
+from models.tokenizer import enc_token_id, tokenize
+from models.vision import FusionEncoder, build_vision_encoder, pixels_of
 from utils import distributed
 from utils.device import Precision, autocast
 from utils.errors import UserError
@@ -65,6 +67,9 @@ class TSN(nn.Module):
         sizes: the shape of every weight.
         enc_token: id of `[ENC]`, which replaces the first token of a text that is matched with an image.
         classes: pseudo-identities of the classifier; the number changes from round to round.
+
+    Attributes:
+        tokenizer: of `embed_texts`; None unless the model was loaded by `from_checkpoint`.
     """
 
     def __init__(self, sizes: Sizes, *, enc_token: int, classes: int = 0, options: TSNOptions = TSNOptions()) -> None:
@@ -74,6 +79,7 @@ class TSN(nn.Module):
         self.negatives = options.negatives
         self.fuse_padding = options.fuse_padding
         self.precision = options.precision
+        self.tokenizer: BertTokenizer | None = None
         self.visual_encoder = build_vision_encoder(
             sizes, checkpointed_blocks=options.checkpointed_blocks, offload=options.offload
         )
@@ -115,6 +121,7 @@ class TSN(nn.Module):
         classes = len(weights["classifier.weight"]) if "classifier.weight" in weights else 0
         model = cls(sizes, enc_token=enc_token_id(tokenizer), classes=classes, options=options)
         load_weights(model, weights, trained=trained, sizes=sizes, source=path)
+        model.tokenizer = tokenizer
         return model
 
     def set_classes(self, classes: int) -> None:
@@ -150,6 +157,46 @@ class TSN(nn.Module):
         with autocast(input_ids.device, self.precision):
             tokens = encode_texts(self.text_encoder, input_ids, TextLayout(attention_mask.bool()))
         return tokens.float(), F.normalize(self.text_proj(tokens[:, 0].float()), dim=-1)
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Resize an RGB image to the model's input size and normalize it: [3, H, W], as `data.transforms` does."""
+        return pixels_of(image, self.sizes.image)
+
+    @torch.inference_mode()
+    def embed_images(self, paths: Sequence[str | Path], *, batch_size: int = 64) -> Tensor:
+        """Embed image files, turned upright by their EXIF orientation: [N, 256] of unit length, on the CPU.
+
+        Set the model to evaluation mode first, as for every use of it but training.
+
+        Raises:
+            OSError: a file is missing or not an image.
+        """
+
+        def read(path: str | Path) -> Tensor:
+            with Image.open(path) as image:
+                return self.preprocess(ImageOps.exif_transpose(image).convert("RGB"))
+
+        rows = [torch.empty(0, self.sizes.embed)]
+        with ThreadPoolExecutor() as pool:  # Pillow releases the GIL
+            for start in range(0, len(paths), batch_size):
+                pixels = torch.stack(list(pool.map(read, paths[start : start + batch_size])))
+                rows.append(self.encode_image(pixels.to(self.vision_proj.weight.device))[1].cpu())
+        return torch.cat(rows)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
+        """Embed sentences with the tokenizer of `from_checkpoint`: [N, 256] of unit length, on the CPU.
+
+        Raises:
+            ValueError: the model has no tokenizer.
+        """
+        if self.tokenizer is None:
+            raise ValueError("the model has no tokenizer: load it by TSN.from_checkpoint, or set `tokenizer`")
+        device, rows = self.text_proj.weight.device, [torch.empty(0, self.sizes.embed)]
+        for start in range(0, len(texts), batch_size):
+            ids, mask = tokenize(self.tokenizer, list(texts[start : start + batch_size]))
+            rows.append(self.encode_text(ids.to(device), mask.to(device))[1].cpu())
+        return torch.cat(rows)
 
     def fuse(self, image_tokens: Tensor, text_tokens: Tensor, text_mask: Tensor | None = None) -> Tensor:
         """Fuse images (tokens [B, P, D]) with their captions (tokens [B, L, D]) into features [B, 256], not normalized.

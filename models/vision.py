@@ -8,14 +8,25 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
+from PIL import Image
 from timm.layers import HybridEmbed, LayerNorm2d, PatchEmbed, QuickGELU
 from timm.models.vision_transformer import Block, VisionTransformer
 from timm.models.vision_transformer_hybrid import ConvStem
 from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import checkpoint
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as pictures
 
 from models.options import Sizes
+
+_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # BLIP's, as CLIP's
+
+
+def pixels_of(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """Resize an RGB image to `size` (height, width) and normalize it: [3, H, W] float32."""
+    resized = pictures.resize(image, list(size), interpolation=InterpolationMode.BICUBIC)
+    return pictures.normalize(pictures.to_tensor(resized), _MEAN, _STD)
 
 
 class RecomputableBlock(Block):

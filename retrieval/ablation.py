@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.photographs import CAMERA_PATTERNS
 from retrieval.metrics import QueryMetrics, confidence_intervals, evaluate_queries
 from retrieval.options import EvaluationOptions
 from retrieval.retrieval_set import RetrievalSet
@@ -26,12 +27,6 @@ from utils.logs import log
 WEIGHTS = tuple(tenth / 10 for tenth in range(11))
 KS = (0, 2, 4, 8, 16, 32, 64, 128)
 VARIANTS = ((False, False), (True, False), (False, True), (True, True))  # (msm, itm)
-
-CAMERA_PATTERNS = (
-    r"_c(\d+)",  # Market-1501 ("0002_c1s1_000451_03.jpg"), RSTPReid ("0000_c1_0004.jpg"), the demo
-    r"(?:^|/)\d+_\d+_(\d+)_",  # ICFG-PEDES ("test/0627/0627_010_05_0303afternoon_1591_0.jpg")
-    r"^([^/]+)/",  # CUHK-PEDES ("cam_a/001.jpg"): its folders are sources and cameras
-)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.captions import TestTexts, check_same_data, query_file, read_test_texts, read_train_captions
-from data.readers import IMAGE_SUFFIXES, READERS, of_split
+from data.photographs import find_photographs
+from data.readers import READERS, of_split
 from data.records import ImageRecord
 from utils.errors import UserError
 
@@ -96,11 +97,11 @@ def with_distractors(
     Raises:
         UserError: the folder is missing, holds no image, or holds an image of the data set itself.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not folder.is_dir():
+        raise UserError(f"--distractors: no such folder: {folder}")
+    files = [folder / name for name in find_photographs(folder)[0]]
     if not files:
-        raise UserError(
-            f"--distractors: {folder} holds no image" if folder.is_dir() else f"--distractors: no such folder: {folder}"
-        )
+        raise UserError(f"--distractors: {folder} holds no image")
     sizes = defaultdict(list)
     for record in known:
         sizes[record.path.stat().st_size].append(record.path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.people import indexed, photographs  # noqa: F401 - fixtures of all tests
 from tests.small import Small, quick_run, write_small_data
 
 # Tests run in two processes, and some start several more. Threads of all of them that wait by spinning, as OpenMP's do,

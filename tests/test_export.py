@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 
@@ -77,3 +78,40 @@ def test_missing_and_broken_files_are_errors_that_name_them(tmp_path: Path) -> N
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"model\.safetensors cannot be read"):
         load_exported(tmp_path / "out")
+
+
+def test_another_model_is_not_overwritten(tmp_path: Path) -> None:
+    """Only an earlier export is."""
+    file = write_published_checkpoint(tmp_path / "c.pth")
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("config.json", "vocab.txt"):
+        (other / name).write_text('{"architectures": ["BertModel"]}')
+    with pytest.raises(UserError, match=r"other.*another model"):
+        export_model(file, VOCAB, other)
+    assert (other / "vocab.txt").read_text() == '{"architectures": ["BertModel"]}'
+    export_model(file, VOCAB, tmp_path / "out")
+    export_model(file, VOCAB, tmp_path / "out")
+
+
+def test_onnx_computes_the_same(tmp_path: Path) -> None:
+    """Both encoders in onnxruntime, for other numbers of images and texts, and other lengths, than were traced."""
+    tokenizer = load_tokenizer(VOCAB)
+    sizes = Sizes((32, 16), 8, 64, 1, 64, 1, 96, vocabulary=len(tokenizer), positions=80, stem="convolutions")
+    model = TSN(sizes, enc_token=228).eval()
+    torch.save({"model": model.state_dict(), "sizes": sizes.to_dict()}, tmp_path / "best.pth")
+    shutil.copy(VOCAB, tmp_path / "vocab.txt")
+    main([str(tmp_path), str(tmp_path / "out"), "--onnx"])
+    images = onnxruntime.InferenceSession(tmp_path / "out" / "image_encoder.onnx")
+    texts = onnxruntime.InferenceSession(tmp_path / "out" / "text_encoder.onnx")
+    for count in (1, 3):
+        pixels = torch.rand(count, 3, 32, 16)
+        ids, mask = tokenize(tokenizer, ["a man in a red top", "a", "a woman with a bag and a long blue coat"][:count])
+        with torch.inference_mode():
+            wanted = model.encode_image(pixels)[1], model.encode_text(ids, mask)[1]
+        found = (
+            images.run(None, {"pixels": pixels.numpy()})[0],
+            texts.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0],
+        )
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(torch.from_numpy(one), other, atol=1e-5, rtol=1e-4)

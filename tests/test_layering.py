@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = [{"configs"}, {"captioning", "training", "retrieval", "clustering"}, {"models", "data"}, {"utils"}]
 PACKAGES = set().union(*LEVELS)
-TOOLS = {"ruff", "mypy", "pytest", "pytest-xdist", "jsonschema", "hypothesis", "playwright"}
+TOOLS = {"ruff", "mypy", "pytest", "pytest-xdist", "jsonschema", "hypothesis", "playwright", "onnxruntime"}
 IMPORT_NAMES = {"scikit-learn": "sklearn", "faiss-gpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
-THROUGH_TORCH = {"torch.utils.tensorboard": "tensorboard"}
+THROUGH_TORCH = {"torch.utils.tensorboard": "tensorboard", "torch.onnx": "onnxscript"}
 
 
 def sources(*, tests: bool) -> list[Path]:

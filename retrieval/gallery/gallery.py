@@ -1,0 +1,459 @@
+"""Search an index by a sentence, by a photograph, or by examples of what is wanted and what is not."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from captioning.captioner import QueryRewriter, load_rewriter
+from captioning.style.template import Slots, parse, render
+from data.images import open_image
+from models.tokenizer import MAX_WORDS, clean_text, tokenize
+from models.tsn import TSN
+from retrieval.gallery.build import EXACT_ROWS, load_model
+from retrieval.gallery.index import SLOTS, Manifest, connect, read_manifest
+from retrieval.gallery.question import Question, best_question
+from utils.errors import UserError
+
+Agreement = Literal["agrees", "contradicts", "not seen"]
+
+# Rocchio (1971): weights of the mean of the wanted examples and of the mean of the others, beside the query itself.
+LIKE, UNLIKE = 0.75, 0.25
+_PROBES, _REFINE = 40, 8  # of the approximate index: partitions that are searched, and candidates per result
+_QUESTION_DEPTH = 50  # results that a question should split
+ANSWER_GAIN, _ANSWER_DEPTH = 0.01, 1000  # of a slot that the user named, and rows that it can move
+_COLUMNS = ["id", "path", "folder", "camera", "time", "width", "height", "caption", *SLOTS]
+_STATEMENT = re.compile(r";|--|/\*|\b(?:insert|update|delete|drop|alter|create|copy|attach)\b", re.IGNORECASE)
+_QUOTED = re.compile(r"'(?:[^']|'')*'")
+
+
+class SearchOptions(TypedDict, total=False):
+    """How `Gallery.search` searches.
+
+    Attributes:
+        top: number of results; 20 by default.
+        image: a photograph of the person, which need not be in the index.
+        like, unlike: ids or paths of photographs in the index that are right, or wrong (Rocchio).
+        answers: {slot: value} that replaces what was read from the sentence; None drops a slot.
+        where: SQL condition on the columns of the index, such as "camera = '3' and time > '2026-05-01'".
+        folder: only photographs whose path matches this pattern ("2026-05/*").
+        weight: of the rewrite, w; None for that of the index.
+        rerank: best results that the matching head scores again; None for the number of the index.
+    """
+
+    top: int
+    image: Path | None
+    like: Sequence[str]
+    unlike: Sequence[str]
+    answers: dict[str, str | None]
+    where: str | None
+    folder: str | None
+    weight: float | None
+    rerank: int | None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One photograph of the results.
+
+    Attributes:
+        rank: from 1.
+        score: fused similarity, plus the matching logit if it was re-ranked; comparable within one search.
+        id: in the index, also in addresses of the page.
+        path: relative to the folder of the photographs.
+        camera, time, caption: None if unknown.
+        slots: {slot: value} of the caption.
+        reasons: {slot: whether the caption agrees} for each slot of the rewrite.
+        missing: whether the file has gone since it was indexed.
+    """
+
+    rank: int
+    score: float
+    id: str
+    path: str
+    camera: str | None
+    time: str | None
+    caption: str | None
+    slots: dict[str, str]
+    reasons: dict[str, Agreement]
+    missing: bool
+
+
+@dataclass(frozen=True)
+class Results:
+    """The answer to a search.
+
+    Attributes:
+        sentence: as it was asked; None for a search by a photograph alone.
+        rewrite: of the sentence, in the style of the captions; None if there is none.
+        slots: {slot: value} of the rewrite.
+        hits: the best photographs.
+        question: whose answer would split the best results best; None if they are few or alike.
+        notes: what the user should know, such as words that were cut off.
+    """
+
+    sentence: str | None
+    rewrite: str | None
+    slots: dict[str, str]
+    hits: tuple[Hit, ...]
+    question: Question | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return builtin types only, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Query:
+    """What is compared with the rows: vector [2 E], and what the sentence was read as."""
+
+    vector: NDArray[np.float32]
+    rewrite: str | None
+    slots: Slots
+    notes: list[str] = field(default_factory=list)
+
+
+class Gallery:
+    """An open index. Safe to use from several threads; what another process adds to the index is found at once.
+
+    Args:
+        index: folder of the index.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`, for the model.
+
+    Raises:
+        UserError: there is no index, or the checkpoint that built it has changed.
+    """
+
+    def __init__(self, index: Path, *, device: str = "auto") -> None:
+        self.index = index
+        self.manifest: Manifest = read_manifest(index)
+        self.manifest.model.check_unchanged()
+        self._device = device
+        self._lock = threading.Lock()
+        self._table = _open_table(index, self.manifest)
+        self._rows: _Rows | None = None
+        self._version = -1
+
+    @classmethod
+    def open(cls, index: str | Path, *, device: str = "auto") -> Gallery:
+        """Open an index that `search.py index` has built."""
+        return cls(Path(index), device=device)
+
+    def __len__(self) -> int:
+        return int(self._table.count_rows())
+
+    @property
+    def root(self) -> Path:
+        """The folder of the photographs."""
+        return Path(self.manifest.folder)
+
+    @cached_property
+    def model(self) -> TSN:
+        """The model of the index, in evaluation mode."""
+        return load_model(self.manifest.model, self._device)
+
+    @cached_property
+    def rewriter(self) -> QueryRewriter:
+        """The rewriter of the index."""
+        return load_rewriter(self.manifest.captioner, self._device)
+
+    def search(self, sentence: str | None = None, **options: Unpack[SearchOptions]) -> Results:
+        """Find the photographs that a sentence, a photograph, or examples describe best.
+
+        Args:
+            sentence: in plain English; None to search by `image` or `like` alone.
+            options: see `SearchOptions`.
+
+        Raises:
+            UserError: nothing is searched for, the condition is no condition on known columns, an example is not in
+                the index, or the image cannot be read.
+        """
+        top, image, answers = options.get("top", 20), options.get("image"), options.get("answers") or {}
+        weight, rerank = options.get("weight"), options.get("rerank")
+        weight = self.manifest.weight if weight is None else weight
+        rerank = self.manifest.rerank if rerank is None else rerank
+        like, unlike = options.get("like", ()), options.get("unlike", ())
+        rows = self._current_rows()
+        sentence = sentence and sentence.encode(errors="replace").decode()  # half of a surrogate pair is no text
+        query = self._query(sentence, image, answers, weight, has_examples=bool(like))
+        vector = query.vector + self._examples(rows, like, LIKE) - self._examples(rows, unlike, UNLIKE)
+        chosen = self._condition(options.get("where"), options.get("folder"))
+        depth = max(top, rerank, _QUESTION_DEPTH)
+        given = {name: value for name, value in answers.items() if value}
+        scores, found = rows.best(vector, _ANSWER_DEPTH if given else depth, chosen, self._table)
+        if given:
+            scores, found = prefer(given, scores, found)
+        if rerank and sentence and found.num_rows:
+            scores, found = self._rerank(sentence, scores, found, rerank)
+        slots = _filled(query.slots)
+        hits = [
+            self._hit(rank, score, row, slots)
+            for rank, (score, row) in enumerate(zip(scores[:top].tolist(), found[:top].to_pylist(), strict=True), 1)
+        ]
+        question = best_question(found[:_QUESTION_DEPTH], query.slots, answers) if sentence else None
+        notes = tuple(query.notes) + (("no photograph meets the condition",) if not found.num_rows else ())
+        return Results(sentence, query.rewrite, slots, tuple(hits), question, notes)
+
+    def facets(self) -> dict[str, list[str]]:
+        """Return the cameras and folders of the index, each in order."""
+        meta = self._table.search().select(["camera", "folder"]).limit(self._table.count_rows() or 1).to_arrow()
+        return {name: sorted(filter(None, meta[name].unique().to_pylist()), key=_natural) for name in meta.schema.names}
+
+    def path_of(self, photograph: str) -> Path | None:
+        """Return the file of the photograph with this id; None if the index has no such photograph."""
+        if not re.fullmatch(r"[0-9a-f]{16}", photograph):
+            return None
+        row = self._table.search().where(f"id = '{photograph}'").select(["path"]).limit(1).to_arrow()
+        return self.root / row["path"][0].as_py() if row.num_rows else None
+
+    def _current_rows(self) -> _Rows:
+        """Return the rows of the table as it is now."""
+        with self._lock:
+            version = self._table.version
+            if self._rows is None or version != self._version:
+                self._rows, self._version = _Rows(self._table), version
+            return self._rows
+
+    def _query(
+        self,
+        sentence: str | None,
+        image: Path | None,
+        answers: dict[str, str | None],
+        weight: float,
+        *,
+        has_examples: bool,
+    ) -> _Query:
+        if not (sentence and sentence.strip()) and image is None and not has_examples:
+            raise UserError("nothing to search for: give a sentence, --image or --like")
+        embed = self.model.sizes.embed
+        notes: list[str] = []
+        vector = np.zeros(2 * embed, np.float32)
+        if image is not None:
+            with torch.inference_mode():
+                pixels = self.model.preprocess(open_image(image))[None].to(self.model.vision_proj.weight.device)
+                vector[:embed] += self.model.encode_image(pixels)[1][0].cpu().numpy()
+        if not (sentence and sentence.strip()):
+            return _Query(vector, None, Slots(), notes)
+        rewrite = self._rewrite(sentence, notes)
+        slots = parse(rewrite or "")
+        if unknown := sorted(answers.keys() - set(SLOTS)):
+            raise UserError(f"there is no slot {unknown[0]}: the slots are {', '.join(SLOTS)}")
+        if answers:
+            slots = replace(slots, **answers)
+            rewrite = render(slots) if slots else None
+        self._note_unknown(sentence, notes)
+        texts = self.model.embed_texts([sentence, rewrite] if rewrite else [sentence])
+        vector += query_vector(texts[0], texts[1] if rewrite else None, weight, self.manifest.rewrite_image).numpy()
+        return _Query(vector, rewrite, slots, notes)
+
+    def _rewrite(self, sentence: str, notes: list[str]) -> str | None:
+        try:
+            with closing(self.rewriter.rewrite([sentence])) as stream:
+                _, answer = next(stream)
+        except UserError as error:  # a server that is down must not keep anybody from searching
+            notes.append(f"the sentence was not rewritten: {error}")
+            return None
+        if answer.text is None:
+            notes.append(f"the sentence was not rewritten: it {answer.problem}")
+        return answer.text
+
+    def _note_unknown(self, sentence: str, notes: list[str]) -> None:
+        words = re.sub(r'[.!"()*#:;~]', " ", sentence.lower()).split()
+        if len(words) > MAX_WORDS:
+            notes.append(f"only the first {MAX_WORDS} of {len(words)} words are read")
+        tokenizer = self.model.tokenizer
+        if tokenizer is None:
+            return
+        tokens = tokenizer.tokenize(clean_text(sentence))
+        if tokens and sum(token == tokenizer.unk_token for token in tokens) > len(tokens) / 2:
+            notes.append("most words are unknown to the model, which reads English: the order means little")
+
+    def _examples(self, rows: _Rows, names: Sequence[str], share: float) -> NDArray[np.float32]:
+        """Return `share` times the mean vector of examples, scaled as a query is: half for each of its parts."""
+        if not names:
+            return np.zeros(2 * self.model.sizes.embed, np.float32)
+        ids = [name if re.fullmatch(r"[0-9a-f]{16}", name) else None for name in names]
+        wanted = [f"id = '{one}'" if one else f"path = {quote(name)}" for one, name in zip(ids, names, strict=True)]
+        vectors = []
+        for name, condition in zip(names, wanted, strict=True):
+            row = self._table.search().where(condition).select(["vector"]).limit(1).to_arrow()
+            if not row.num_rows:
+                raise UserError(f"{name} is not in the index: give the path or the id of a photograph in it")
+            vectors.append(_vectors(row)[0])
+        return (share * 0.5 * np.mean(vectors, axis=0)).astype(np.float32)
+
+    def _condition(self, where: str | None, folder: str | None) -> str | None:
+        """Return one SQL condition, or None.
+
+        Raises:
+            UserError: it is not a condition, or names an unknown column.
+        """
+        parts = []
+        if where:
+            if _STATEMENT.search(_QUOTED.sub("", where)):
+                raise UserError(f"--where {where}: only a condition is possible, such as camera = '3'")
+            try:
+                self._table.search().where(f"({where})").select(["id"]).limit(1).to_arrow()
+            except (ValueError, RuntimeError, OSError) as error:
+                known = ", ".join(name for name in self._table.schema.names if name != "vector")
+                reason = re.sub(r"^.*?(?:error: )+", "", " ".join(str(error).split()), flags=re.IGNORECASE)
+                raise UserError(f"--where {where}: {reason[:200]} (the columns are {known})") from None
+            parts.append(f"({where})")
+        if folder:
+            pattern = re.escape(folder).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+            parts.append(f"regexp_like(path, {quote(f'^{pattern}(/|$)')})")
+        return " AND ".join(parts) or None
+
+    @torch.inference_mode()
+    def _rerank(
+        self, sentence: str, scores: NDArray[np.float32], found: pa.Table, count: int
+    ) -> tuple[NDArray[np.float32], pa.Table]:
+        """Add the matching logit to the best `count` rows, and sort them; the others stay below them."""
+        model, count = self.model, min(count, found.num_rows)
+        device = model.vision_proj.weight.device
+        pixels, kept = [], []
+        for row, path in enumerate(found["path"][:count].to_pylist()):
+            try:
+                pixels.append(model.preprocess(open_image(self.root / path)))
+                kept.append(row)
+            except UserError:  # the file has gone: it keeps its similarity, and is marked in the results
+                continue
+        if not kept or model.tokenizer is None:
+            return scores, found
+        tokens = model.encode_image(torch.stack(pixels).to(device))[0]
+        ids, mask = tokenize(model.tokenizer, [sentence])
+        ids, mask = (one.to(device).expand(len(kept), -1) for one in (ids, mask))
+        logits = model.match(tokens, ids, mask).float().cpu().numpy()
+        matched = scores[kept] + logits
+        order = np.argsort(-matched, kind="stable")
+        rest = [row for row in range(found.num_rows) if row not in set(kept)]
+        return np.concatenate([matched[order], scores[rest]]), found.take([*np.array(kept)[order].tolist(), *rest])
+
+    def _hit(self, rank: int, score: float, row: dict[str, Any], wanted: dict[str, str]) -> Hit:
+        seen = {name: row[name] for name in SLOTS if row[name]}
+        return Hit(
+            rank=rank,
+            score=round(score, 4),
+            id=row["id"],
+            path=row["path"],
+            camera=row["camera"],
+            time=row["time"].isoformat() if row["time"] else None,
+            caption=row["caption"],
+            slots=seen,
+            reasons={name: agreement(value, seen.get(name)) for name, value in wanted.items()},
+            missing=not (self.root / row["path"]).is_file(),
+        )
+
+
+def query_vector(query: Tensor, rewrite: Tensor | None, weight: float, share: float) -> Tensor:
+    """Return the vector [2 E] whose inner product with a row is the fused similarity that `test.py` computes.
+
+    (1 - w) q.p + w ((1 - s) r.c + s r.p) = [(1 - w) q + w s r, w (1 - s) r] . [p, c]
+
+    Args:
+        query: q [E], the sentence.
+        rewrite: r [E]; None if there is none, which leaves q.p.
+        weight: w.
+        share: s, of the similarity of rewrite and photograph.
+    """
+    if rewrite is None:
+        return torch.cat([query, torch.zeros_like(query)])
+    return torch.cat([(1 - weight) * query + weight * share * rewrite, weight * (1 - share) * rewrite])
+
+
+def prefer(answers: dict[str, str], scores: NDArray[np.float32], found: pa.Table) -> tuple[Any, pa.Table]:
+    """Raise the rows whose captions agree with what the user said, lower those that contradict it, and sort again."""
+    gain = np.zeros(len(scores), np.float32)
+    for name, value in answers.items():
+        seen = np.array([one or "" for one in found[name].to_pylist()])
+        gain += ANSWER_GAIN * np.where(seen == "", 0, np.where(seen == value, 1, -1))
+    scores = scores + gain
+    order = np.argsort(-scores, kind="stable")
+    return scores[order], found.take(order)
+
+
+def agreement(wanted: str, seen: str | None) -> Agreement:
+    """Compare a slot of the rewrite with that of a caption."""
+    if seen is None:
+        return "not seen"
+    return "agrees" if wanted == seen else "contradicts"
+
+
+class _Rows:
+    """The rows of a table: in memory, where all are compared, or on disk behind an approximate index."""
+
+    def __init__(self, table: Any) -> None:
+        self._turn = threading.Lock()  # one product at a time uses all cores; several would only disturb each other
+        self.count = table.count_rows()
+        self.exact = self.count <= EXACT_ROWS
+        self.vectors = np.empty((0, 0), np.float32)
+        self.meta = self.ids = pa.table({})
+        if self.exact:
+            everything = table.search().select([*_COLUMNS, "vector"]).limit(max(1, self.count)).to_arrow()
+            everything = everything.sort_by("path").combine_chunks()  # ties go to the first path
+            self.vectors, self.meta = _vectors(everything), everything.select(_COLUMNS)
+            self.ids = everything["id"].combine_chunks()
+
+    def best(
+        self, vector: NDArray[np.float32], count: int, condition: str | None, table: Any
+    ) -> tuple[NDArray[np.float32], pa.Table]:
+        """Return the scores [K] and the rows of the best `count` that meet a condition, best first."""
+        if not self.exact:
+            search = table.search(vector.astype(np.float16), vector_column_name="vector").distance_type("dot")
+            search = search.nprobes(_PROBES).refine_factor(_REFINE).limit(count).select([*_COLUMNS, "_distance"])
+            found = (search.where(condition, prefilter=True) if condition else search).to_arrow()
+            return 1 - found["_distance"].to_numpy(), found.select(_COLUMNS)
+        rows = np.arange(self.count)
+        if condition:
+            chosen = table.search().where(condition).select(["id"]).limit(max(1, self.count)).to_arrow()["id"]
+            rows = np.flatnonzero(pa.compute.is_in(self.ids, value_set=chosen.combine_chunks()).to_numpy(False))
+        with self._turn:
+            scores = (self.vectors if len(rows) == self.count else self.vectors[rows]) @ vector
+        order = np.lexsort((rows, -scores)) if len(rows) <= count else _top(scores, count)
+        return scores[order], self.meta.take(rows[order])
+
+
+def _top(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Return the places of the `count` highest scores, best first, ties by place."""
+    threshold = np.partition(scores, -count)[-count]
+    places = np.flatnonzero(scores >= threshold)
+    return places[np.lexsort((places, -scores[places]))][:count]
+
+
+def _open_table(index: Path, manifest: Manifest) -> Any:
+    try:
+        return connect(index).open_table(manifest.table)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise UserError(f"{index} is incomplete: run search.py index again ({str(error)[:120]})") from None
+
+
+def _vectors(rows: pa.Table) -> NDArray[np.float32]:
+    column = rows["vector"].combine_chunks()
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1).astype(np.float32)
+
+
+def _filled(slots: Slots) -> dict[str, str]:
+    return {name: value for name in SLOTS if (value := getattr(slots, name))}
+
+
+def quote(text: str) -> str:
+    """Return a text as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Sort key in which camera 2 precedes camera 10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]

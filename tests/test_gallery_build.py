@@ -1,0 +1,305 @@
+"""Building an index: what is taken, what is left out, what changes, and what survives a kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+import search
+from data.detection import crop_people, load_detector
+from data.photographs import camera_of, find_photographs, time_of
+from retrieval.gallery import build
+from retrieval.gallery.index import connect, read_manifest, writing
+from tests.pictures import picture
+from utils.errors import UserError
+
+
+def rows_of(index: Path) -> list[dict[str, Any]]:
+    """The rows of an index, by path."""
+    table = connect(index).open_table(read_manifest(index).table)
+    return sorted(table.search().limit(1000).to_list(), key=lambda row: row["path"])
+
+
+def run(folder: Path, index: Path, *more: str) -> int:
+    return search.main(["index", str(folder), "--index", str(index), *more])
+
+
+@pytest.fixture
+def own(photographs: Path, tmp_path: Path) -> Path:
+    """A copy of eight photographs."""
+    folder = tmp_path / "own"
+    for path in sorted((photographs / "test").iterdir())[:8]:
+        folder.mkdir(exist_ok=True)
+        shutil.copy(path, folder)
+    return folder
+
+
+def test_a_walk_takes_photographs_alone(tmp_path: Path) -> None:
+    """At any depth, through links but not in circles, and without what is hidden or of the system."""
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for name in ("a.JPG", "deep/er/b.png", ".hidden/c.png", ".d.png", "__MACOSX/e.png", ".ipynb_checkpoints/f.png"):
+        picture(root / name) if not name.endswith("JPG") else picture(root / "a.jpg").rename(root / name)
+    (root / "notes.txt").write_text("x")
+    picture(root / "line\nfeed.png")
+    picture(elsewhere / "g.webp")
+    (root / "linked").symlink_to(elsewhere)
+    (root / "deep" / "again").symlink_to(root)
+    (root / "gone.png").symlink_to(tmp_path / "nothing")
+    os.mkfifo(root / "pipe.png")
+    (root / os.fsdecode(b"caf\xe9.png")).write_bytes((root / "deep/er/b.png").read_bytes())
+    found, skipped = find_photographs(root)
+    assert found == ["a.JPG", "deep/er/b.png", "linked/g.webp"]
+    assert skipped.counts.total() == 10
+    lines = "\n".join(skipped.lines())
+    assert "notes.txt" in lines
+    assert "deep/again" in lines
+    assert "line\\nfeed.png" in lines
+    assert "caf" in lines
+
+
+def test_camera_and_time_of_a_photograph(tmp_path: Path) -> None:
+    """The camera by the name; the time by EXIF first, then by the name; digits that are no date are none."""
+    assert camera_of("x/0002_c3s1_000451_03.jpg") == "3"
+    assert camera_of("north/1.jpg") is None
+    assert camera_of("north/1.jpg", r"^([^/]+)/") == "north"
+    plain = Image.open(picture(tmp_path / "a.png"))
+    assert time_of("door_2026-05-04_12-30-59.png", plain) == datetime(2026, 5, 4, 12, 30, 59)
+    assert time_of("20260504T1230.png", plain) == datetime(2026, 5, 4, 12, 30)
+    assert time_of("20269999_123059.png", plain) is None
+    exif = Image.Exif()
+    exif[0x0132] = "2025:01:02 03:04:05"
+    plain.convert("RGB").save(tmp_path / "b.jpg", exif=exif)
+    assert time_of("2026-05-04_12-30-59.jpg", Image.open(tmp_path / "b.jpg")) == datetime(2025, 1, 2, 3, 4, 5)
+
+
+def test_an_update_takes_what_changed(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """New and changed photographs are embedded, what is gone is forgotten, and no caption is requested twice."""
+    index = tmp_path / "index"
+    assert run(own, index) == 0
+    assert "8 new" in capsys.readouterr().out
+    before = rows_of(index)
+    first, second, third, *_ = sorted(own.iterdir())
+    first.unlink()
+    picture(second, (20, 160, 60), (64, 128))
+    third.rename(own / "renamed.jpg")
+    journal = next(index.glob("*.journal.jsonl"))
+    answered = len(journal.read_text().splitlines())
+    assert run(own, index) == 0
+    assert "1 new, 1 changed, 2 forgotten, 5 unchanged" in capsys.readouterr().out
+    after = {row["path"]: row for row in rows_of(index)}
+    assert set(after) == {path.name for path in own.iterdir()}
+    assert len(journal.read_text().splitlines()) == answered + 1, "the renamed one was captioned again"
+    assert after["renamed.jpg"]["vector"] == next(row["vector"] for row in before if row["path"] == third.name)
+    assert after[second.name]["content"] != next(row["content"] for row in before if row["path"] == second.name)
+    assert run(own, index) == 0
+    assert "0 new, 0 changed, 0 forgotten, 7 unchanged" in capsys.readouterr().out
+
+
+def test_a_broken_photograph_is_left_out(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named, the others are indexed, and a good one that breaks is forgotten."""
+    index = tmp_path / "index"
+    (own / "broken one.jpg").write_bytes(b"\xff\xd8 not a photograph")
+    assert run(own, index) == 0
+    out = capsys.readouterr().out
+    assert "8 new" in out
+    assert "1 left out: broken one.jpg (is not an image)" in out
+    assert len(rows_of(index)) == 8
+    sorted(own.glob("*_*.jpg"))[0].write_bytes(b"broken later")
+    assert run(own, index) == 0
+    assert "1 forgotten" in capsys.readouterr().out
+    assert len(rows_of(index)) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda own, index: ["index", str(own / "nothing"), "--index", str(index)], "nothing"),
+        (lambda own, index: ["index", "--index", str(index)], "FOLDER"),
+        (lambda own, index: ["index", str(own)], "--index"),
+        (lambda own, index: ["index", str(own), "--index", str(own)], "other files"),
+        (lambda own, index: ["index", str(own), "--index", str(index), "--camera", "("], "regular expression"),
+        (lambda own, index: ["index", str(own), "--index", str(index), "--run", str(own)], "no finished run"),
+        (lambda own, index: ["index", str(own), "--index", str(index), "--checkpoint", "x/y.pth"], "vocab.txt"),
+        (lambda own, index: ["query", "a man", "--index", str(index)], "not an index"),
+        (lambda own, index: ["serve", "--index", str(index)], "not an index"),
+    ],
+)
+def test_wrong_arguments(own: Path, tmp_path: Path, change: Any, named: str) -> None:
+    """One line names what is wrong, and nothing is written."""
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=named):
+        search.main(change(own, tmp_path / "index"))
+    assert sorted(path for path in tmp_path.rglob("*") if path.name not in ("index", ".lock")) == before
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    """There is nothing to index."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match="no photograph"):
+        run(tmp_path / "empty", tmp_path / "index")
+
+
+def test_another_model_is_refused(own: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """Both are named; --reindex builds the index again, with the captions that it has."""
+    index, checkpoint = tmp_path / "index", uninterrupted / "best.pth"
+    run(own, index)
+    with pytest.raises(UserError, match=r"drawn/model\.safetensors.*best\.pth"):
+        run(own, index, "--checkpoint", str(checkpoint), "--set", "model.image_size=[32,16]")
+    journal = next(index.glob("*.journal.jsonl"))
+    answered = journal.read_text()
+    before = rows_of(index)
+    assert run(own, index, "--reindex", "--checkpoint", str(checkpoint), "--set", "model.image_size=[32,16]") == 0
+    assert journal.read_text() == answered
+    after = rows_of(index)
+    assert [row["caption"] for row in after] == [row["caption"] for row in before]
+    assert after[0]["vector"] != before[0]["vector"]
+    assert len(connect(index).list_tables().tables) == 1
+    assert run(own, index) == 0, "without a model, the index keeps its own"
+    with pytest.raises(UserError, match="folder"):
+        run(own.parent, index)
+
+
+def test_one_process_writes_at_a_time(own: Path, tmp_path: Path) -> None:
+    """The second is told so."""
+    with writing(tmp_path / "index"), pytest.raises(UserError, match="another process"):
+        run(own, tmp_path / "index")
+
+
+def test_a_killed_run_goes_on(own: Path, tmp_path: Path) -> None:
+    """Killed ten times at different moments, it ends with the rows of an undisturbed run."""
+    index, undisturbed = tmp_path / "index", tmp_path / "undisturbed"
+    code = (
+        "import sys, retrieval.gallery.build as build; build._BATCH = 2; import search; "
+        f"sys.exit(search.main(['index', {str(own)!r}, '--index', {str(index)!r}]))"
+    )
+    kills = 0
+    for attempt in range(10):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            table = index / "lance"
+            versions = len([*table.rglob("*.manifest")]) if table.exists() else 0
+            if versions > attempt // 2:  # later and later
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.002)
+        if process.wait() == 0:
+            break
+    assert kills
+    assert run(own, index) == 0
+    assert run(own, undisturbed) == 0
+
+    found, wanted = rows_of(index), rows_of(undisturbed)
+    # Which photographs share a batch changes the last bit of an embedding.
+    assert [row.pop("vector") for row in found] == [pytest.approx(row.pop("vector"), abs=1e-3) for row in wanted]
+    assert found == wanted
+
+
+def test_a_changed_checkpoint_is_noticed(own: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """Embeddings of two models must not be compared: the file is named."""
+    copy = tmp_path / "model"
+    copy.mkdir()
+    for name in ("best.pth", "vocab.txt"):
+        shutil.copy(uninterrupted / name, copy)
+    index = tmp_path / "index"
+    arguments = ["--checkpoint", str(copy / "best.pth"), "--set", "model.image_size=[32,16]"]
+    assert run(own, index, *arguments) == 0
+    os.utime(copy / "best.pth")  # the same content
+    assert search.main(["query", "a man", "--index", str(index), "--device", "cpu"]) == 0
+    shutil.copy(uninterrupted / "last.pth", copy / "best.pth")
+    with pytest.raises(UserError, match=r"best\.pth has changed"):
+        search.main(["query", "a man", "--index", str(index)])
+
+
+def test_many_rows_get_an_approximate_index(
+    indexed: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond a number of rows, an index of the vectors is built, and finds what the exact search finds."""
+    import numpy as np
+    import pyarrow as pa
+
+    from retrieval.gallery import gallery as searching
+
+    index = shutil.copytree(indexed, tmp_path / "index")
+    table = connect(index).open_table(read_manifest(index).table)
+    row = table.search().limit(1).to_arrow()
+    random = np.random.default_rng(0)
+    width = row.schema.field("vector").type.list_size
+    vectors = random.normal(size=(600, width))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    extra = pa.concat_tables([row] * 600).drop_columns(["vector", "id", "path"])
+    extra = extra.append_column("id", pa.array([f"{number:016x}" for number in range(600)]))
+    extra = extra.append_column("path", pa.array([f"x/{number}.jpg" for number in range(600)]))
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width)
+    table.add(extra.append_column("vector", column).select(table.schema.names))
+    monkeypatch.setattr(build, "EXACT_ROWS", 300)
+    build._optimize(table)
+    exact = searching.Gallery.open(index, device="cpu").search("a woman in a red coat", top=20)
+    monkeypatch.setattr(searching, "EXACT_ROWS", 300)
+    approximate = searching.Gallery.open(index, device="cpu").search("a woman in a red coat", top=20)
+    assert len({hit.id for hit in exact.hits} & {hit.id for hit in approximate.hits}) >= 18
+    assert exact.hits[0] == approximate.hits[0]
+
+
+def test_people_are_cropped_out_of_frames(tmp_path: Path) -> None:
+    """With the frame, the box and the time; what is new is taken, what is gone is removed."""
+    frames, crops = tmp_path / "frames", tmp_path / "crops"
+    exif = Image.Exif()
+    exif[0x0132] = "2025:01:02 03:04:05"
+    for name in ("c1/a.jpg", "c1/b.jpg"):
+        picture(frames / name, size=(300, 200))
+        Image.open(frames / name).save(frames / name, exif=exif)
+    seen: list[tuple[int, int]] = []
+
+    def detect(image: Image.Image) -> list[tuple[int, int, int, int]]:
+        seen.append(image.size)
+        return [(10, 20, 60, 120), (200, 100, 299, 199), (0, 0, 10, 20)]  # the last is too small
+
+    assert "4 people in 2 new frames" in crop_people(frames, crops, detect)
+    found, _ = find_photographs(crops)
+    assert found == [f"c1/{name}.jpg/{box}.jpg" for name in "ab" for box in ("196_96_300_200", "6_16_64_124")]
+    crop = Image.open(crops / found[1])
+    assert crop.size == (58, 108)
+    assert time_of(found[1], crop) == datetime(2025, 1, 2, 3, 4, 5)
+    (frames / "c1" / "a.jpg").unlink()
+    picture(frames / "c2" / "new.png", size=(300, 200))
+    (frames / "c2" / "broken.png").write_bytes(b"x")
+    assert "2 people in 1 new frames, 1 unchanged, 1 frames left out" in crop_people(frames, crops, detect)
+    assert len(seen) == 3
+    assert {name.rpartition("/")[0] for name in find_photographs(crops)[0]} == {"c1/b.jpg", "c2/new.png"}
+
+
+def test_a_real_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: Path) -> None:
+    """One of torchvision's, with random weights in the place of the published ones; nothing is downloaded unasked."""
+    name = "ssdlite320_mobilenet_v3_large"
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    with pytest.raises(UserError, match=r"--download.*https://"):
+        load_detector(name, "cpu")
+    with pytest.raises(UserError, match=name):
+        load_detector("yolo", "cpu")
+    model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+    url = torchvision.models.get_model_weights(name).DEFAULT.url
+    file = tmp_path / "torch" / "hub" / "checkpoints" / url.rpartition("/")[2]
+    file.parent.mkdir(parents=True)
+    torch.save(model.state_dict(), file)
+    detector = load_detector(name, "cpu", min_score=0.0)
+    assert all(len(box) == 4 for box in detector(Image.open(sorted(own.iterdir())[0])))
+    index = tmp_path / "index"
+    # random weights find nobody with some certainty: there is nothing to index, which is said
+    with pytest.raises(UserError, match="no photograph"):
+        run(own, index, "--detect", name)
+    assert (index / "crops" / "frames.jsonl").is_file()
