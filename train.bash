@@ -13,14 +13,26 @@ cd "$(dirname "$0")"
 . scripts/environment.bash
 if [ -n "$seeds" ] && [[ ! $seeds =~ ^[0-9]+(,[0-9]+)*$ ]]; then fail "--seeds $seeds: expected numbers such as 1,2,3"; fi
 
-# On SIGTERM (a scheduler stops the job), train.py saves and exits with status 0; then stop here as well.
-trap 'exit 0' TERM
+# SIGTERM and Ctrl-C go to the running script, which saves and ends; then this one ends. bash itself waits for a command in
+# the foreground before it handles a signal, so scripts run in the background, with signals as in the foreground (set -m).
+set -m
+child= stopped=
+trap 'stopped=0; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'stopped=130; [ -z "$child" ] || kill -INT -- "-$child" 2>/dev/null || true' INT
+run() {
+    local status=0
+    "$python" "$@" <&0 & child=$!
+    while wait "$child" && status=0 || status=$?; kill -0 "$child" 2>/dev/null; do :; done
+    child=
+    [ -z "$stopped" ] || exit "$stopped"
+    return $status
+}
 # Status 3: some images or queries have no valid caption. They are listed and left out from here on.
-"$python" gen_train_data.py --config "$config" "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
-"$python" gen_test_data.py --config "$config" "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
+run gen_train_data.py --config "$config" "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
+run gen_test_data.py --config "$config" "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
 if [ -z "$seeds" ]; then
-    "$python" train.py --config "$config" "$@"
-    "$python" test.py --config "$config" "$@"
+    run train.py --config "$config" "$@"
+    run test.py --config "$config" "$@"
     exit
 fi
 folder=output/$(basename "$config" .yaml)
@@ -28,7 +40,7 @@ for word in "$@"; do if [ "${word#run.dir=}" != "$word" ]; then folder=${word#ru
 runs=()
 for seed in ${seeds//,/ }; do
     runs+=("$folder/seed_$seed")
-    "$python" train.py --config "$config" "$@" --set "train.seed=$seed" "run.dir=${runs[-1]}"
-    "$python" test.py --config "$config" "$@" --set "train.seed=$seed" "run.dir=${runs[-1]}"
+    run train.py --config "$config" "$@" --set "train.seed=$seed" "run.dir=${runs[-1]}"
+    run test.py --config "$config" "$@" --set "train.seed=$seed" "run.dir=${runs[-1]}"
 done
-"$python" -m retrieval.seeds "${runs[@]}" --out "$folder/seeds.md"
+run -m retrieval.seeds "${runs[@]}" --out "$folder/seeds.md"

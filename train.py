@@ -15,6 +15,7 @@ from configs.load import add_config_arguments, config_text, load_config, run_ide
 from configs.schema import Config
 from utils.errors import UserError, run_script
 from utils.files import write_text
+from utils.logs import log
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +53,9 @@ def train(config: Config, device: torch.device) -> None:
     from training.run_folder import RunFolder
     from training.setup import image_opener, load_training_data, model_factory
     from utils import distributed
+    from utils.device import describe_device, pick_precision
+
+    log.info(f"training on {describe_device(device, pick_precision(config.train.precision, device))}")
 
     # On the CPU, the same seed then gives bit-identical weights, in whatever order threads finish.
     torch.use_deterministic_algorithms(device.type == "cpu")

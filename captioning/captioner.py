@@ -103,6 +103,8 @@ def load_captioner(options: CaptionerOptions, device: str) -> ImageCaptioner:
     Raises:
         UserError: an option that the backend needs is missing or wrong.
     """
+    if options.backend is None:
+        return _NotChosen()
     if options.backend == "palette":
         from captioning.palette import PaletteCaptioner
 
@@ -112,6 +114,22 @@ def load_captioner(options: CaptionerOptions, device: str) -> ImageCaptioner:
 
         return ExactCaptioner()
     return _load_language_model(options.backend, options, device)
+
+
+class _NotChosen:
+    """Stands for the captioner of a config that names none; captions that exist already do not need one."""
+
+    name = "no captioner"
+
+    def describe(self, images: Sequence[Path]) -> AnswerStream:
+        """Raise a `UserError` if there is anything to describe."""
+        if images:
+            raise UserError(
+                f"captioner.backend is not set, and {len(images)} images have no caption: copy the released caption "
+                "files to captions.dir, or set it to openai or local (docs/captioning.md); palette, which only reads "
+                "colors, is chosen by --set captioner.backend=palette"
+            )
+        yield from ()
 
 
 def load_rewriter(options: CaptionerOptions, device: str) -> QueryRewriter:

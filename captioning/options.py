@@ -20,7 +20,7 @@ class CaptionerOptions:
     A backend reads the keys without the prefix `rewriter_`; `for_queries` returns those of the rewriter.
     """
 
-    backend: Literal["palette", "exact", "openai", "local"]
+    backend: Literal["palette", "exact", "openai", "local"] | None
     rewriter: Literal["rules", "openai", "local"]
     base_url: str | list[str] | None
     model: str | None

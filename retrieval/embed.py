@@ -10,10 +10,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from transformers import BertTokenizer
 
 from data.images import BrokenImageError, ImageOpener, find_broken, open_image
+from data.loading import ImageLoader
 from data.pairs import ImageDataset
 from data.transforms import test_transform
 from models.tokenizer import tokenize
@@ -78,7 +78,7 @@ def embed(
     device = model.vision_proj.weight.device
     records = retrieval.records[distributed.shard(len(retrieval.records))]
     photographs = ImageDataset([record.path for record in records], test_transform(model.sizes.image), opener=opener)
-    loader = DataLoader(photographs, batch_size=batch_size, num_workers=workers)
+    loader = ImageLoader(photographs, batch_size=batch_size, workers=workers)
     seconds: dict[str, float] = {}
     dtype = None if keep_tokens is None else _token_dtype(model, keep_tokens)
     with Progress(len(photographs), desc=desc, unit="image") as bar, _timed(seconds, "gallery"):

@@ -173,6 +173,7 @@ def validate(
     options: EvaluationOptions,
     *,
     opener: ImageOpener = open_image,
+    workers: int = 0,
 ) -> dict[str, float]:
     """Return R1, R5, R10, mAP and mINP of a model between epochs, by the scores that a test computes.
 
@@ -180,7 +181,16 @@ def validate(
     """
     weight, k, size = options.select_weight, options.select_k, options.batch_size
     keep = options.token_precision if k else None
-    embeddings = embed(model, tokenizer, retrieval, keep_tokens=keep, batch_size=size, opener=opener, desc="validation")
+    embeddings = embed(
+        model,
+        tokenizer,
+        retrieval,
+        keep_tokens=keep,
+        batch_size=size,
+        workers=workers,
+        opener=opener,
+        desc="validation",
+    )
     match = Matcher(model, embeddings, batch_size=size)
     share = options.rewrite_image
     found = match.run_on_main(lambda: Scorer(embeddings, retrieval, match, share).evaluate(weight=weight, k=k).means())

@@ -26,6 +26,18 @@ def test_the_first_requests_a_stop_and_the_second_stops_at_once(capfd: pytest.Ca
     assert capfd.readouterr().err == "wait\n"
 
 
+def test_a_repeated_sigterm_changes_nothing_and_saving_is_not_interrupted() -> None:
+    """Schedulers repeat it; a second Ctrl-C waits until what was saved is whole."""
+    with GracefulShutdown("wait") as shutdown:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with shutdown.uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert shutdown.requested == signal.SIGTERM
+
+
 def test_sigterm_requests_a_stop_too_and_handlers_are_restored() -> None:
     """Schedulers send it to jobs that are preempted."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

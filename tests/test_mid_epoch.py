@@ -53,6 +53,27 @@ def test_on_sigterm_it_saves_and_ends_within_the_step(
     assert_same_run(uninterrupted, tmp_path)
 
 
+def test_sigterm_to_the_process_group_leaves_the_workers_to_the_run(
+    small: Small, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """As `timeout` and schedulers send it: also to the processes that load images."""
+    arguments = quick_run(*small, tmp_path, "train.workers=1")
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    end = time.monotonic() + 100
+    while not (tmp_path / "log.jsonl").is_file() or len(events(tmp_path)) < 4:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "metrics.json").exists()
+    assert train.main(arguments) == 0
+    assert_same_run(uninterrupted, tmp_path)
+
+
 def test_an_interrupt_in_every_epoch(
     small: Small, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

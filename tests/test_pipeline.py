@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from data.demo import DrawnSet, draw_people
 from tests.small import QUICK
@@ -77,6 +78,25 @@ def test_one_command_goes_from_pictures_to_the_report_and_a_second_time_changes_
     other = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert other.returncode == 2
     assert other.stderr.strip().splitlines()[-1].startswith(f"error: {run} holds a run with other settings (train.lr")
+
+
+def test_sigterm_to_train_bash_alone_saves(drawn: Path, tmp_path: Path) -> None:
+    """As docker stops it: the training saves in the middle of its epoch, and bash ends with status 0."""
+    more = settings(drawn, tmp_path, "train.epochs=40", "train.rounds=1")
+    command = ["bash", str(REPOSITORY / "train.bash"), "configs/cuhk_pedes.yaml", *more]
+    process = subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 200
+    while not (log.is_file() and log.read_bytes().count(b"step") > 20) and time.monotonic() < end:
+        time.sleep(0.02)
+    process.terminate()
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, errors
+    assert "stopping after this update and saving" in errors
+    saved = torch.load(tmp_path / "run" / "last.pth", weights_only=True)
+    assert saved["memory"]["mid_epoch"]["step"] > 0
+    assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_an_error_ends_train_bash_like_its_scripts(tmp_path: Path) -> None:

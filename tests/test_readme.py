@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.load import load_config
+from utils.launch import MIN_PAIRS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,8 +35,22 @@ def test_command_is_valid(command: str) -> None:
         script += "/__main__.py" if (ROOT / script).is_dir() else ".py"
     assert (ROOT / script).is_file()
     configs = [word for word in rest if word.startswith("configs/")]
+    if (script == "train.py" and program == "torchrun") or script == "scripts/train.slurm":
+        check_share(command, configs, rest)
     keys = [word for word in rest if re.match(r"[a-z_]+\.[a-z_]+=", word)]
     load_config(ROOT / (configs[0] if configs else "configs/demo.yaml"), keys)
+
+
+def check_share(command: str, configs: list[str], rest: list[str]) -> None:
+    """Every process of a command on several machines has an equal share of a batch, of a useful size."""
+    slurm = (ROOT / "scripts" / "train.slurm").read_text()
+    pattern = r"--nnodes[ =](\d+).*--nproc_per_node[ =](\d+)"
+    sizes = re.search(pattern, command) or re.search(r"--nodes=(\d+)\n.*--ntasks-per-node=(\d+)", slurm)
+    assert sizes
+    processes = int(sizes[1]) * int(sizes[2])
+    batch = load_config(ROOT / configs[0], [word for word in rest if "=" in word]).train.batch_size
+    assert batch % processes == 0
+    assert batch // processes >= MIN_PAIRS
 
 
 @pytest.mark.parametrize("page", TEXTS)

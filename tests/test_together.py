@@ -95,8 +95,10 @@ def test_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
-    assert processes_to_start(None, "auto", 36) == 6
-    assert processes_to_start(None, "cuda", 64) == 8
+    assert processes_to_start(None, "auto", 36) == 1  # 18 pairs a GPU would be no faster
+    assert processes_to_start(None, "cuda", 96) == 3
+    assert processes_to_start(None, "cuda", 256) == 8
+    assert processes_to_start(None, "cuda") == 8
     assert processes_to_start(None, "cuda:1", 64) == 1
     assert processes_to_start(None, "cpu", 64) == 1
     assert processes_to_start(3, "cpu", 36) == 3

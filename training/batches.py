@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
+from torch.utils.data import BatchSampler, RandomSampler, Sampler
 
 from data.images import ImageOpener
+from data.loading import ImageLoader
 from data.pairs import PairDataset, Paraphrase, UnlabelledPairs
 from data.transforms import train_transform
 from training.options import TrainingOptions
@@ -80,7 +80,7 @@ def pseudo_labelled_batches(
     opener: ImageOpener,
     paraphrase: Paraphrase | None = None,
     first: int = 0,
-) -> DataLoader[tuple[Any, ...]]:
+) -> ImageLoader:
     """Batches of (pixels [B, 3, H, W], captions, indices [B]) over the pairs that are not noise, in a seeded order.
 
     With the text-text loss, a fourth item holds other wordings of the captions.
@@ -116,10 +116,10 @@ def pseudo_labelled_batches(
         batches = IdentityBatches(labels[chosen], size, options.images_per_identity, order)
     else:
         batches = BatchSampler(RandomSampler(images, generator=order), size, drop_last=len(chosen) > size)
-    return DataLoader(
+    return ImageLoader(
         images,
         batch_sampler=RemainingBatches(batches, first),
         generator=order,
-        num_workers=options.workers,
+        workers=options.workers,
         pin_memory=torch.cuda.is_available(),
     )

@@ -60,7 +60,8 @@ class RoundCheckpoints:
         due = distributed.is_main_process() and self._run.seconds_since_save() >= self._seconds
         action = distributed.all_reduce_max(_STOP if shutdown.requested else _SAVE if due else 0)
         if action:
-            self._run.save_mid_epoch(self._checkpoint({}), self._memory() | {"mid_epoch": vars(capture())})
+            with shutdown.uninterrupted():
+                self._run.save_mid_epoch(self._checkpoint({}), self._memory() | {"mid_epoch": vars(capture())})
         return action == _STOP
 
     def after_epoch(self, metrics: Mapping[str, float]) -> None:

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 from transformers import BertTokenizer
 
 from clustering.pseudo_labels import PseudoLabels, cluster_features
 from clustering.quality import describe_quality, label_quality
 from data.images import ImageOpener, open_image
+from data.loading import ImageLoader
 from data.pairs import PairDataset, UnlabelledPairs
 from data.transforms import test_transform
 from models.tokenizer import MAX_TOKENS, tokenize
@@ -63,7 +64,7 @@ def fused_features(
     images = Subset(PairDataset(pairs, test_transform(model.sizes.image), opener=opener), local)
     features = [np.empty((0, model.sizes.embed * (2 if image_weight else 1)), np.float16)]
     with Progress(len(local), desc=desc, unit="image") as bar:
-        for pixels, captions, _ in DataLoader(images, batch_size=batch_size, num_workers=workers):
+        for pixels, captions, _ in ImageLoader(images, batch_size=batch_size, workers=workers):
             # If the fusion attends to padding, texts are padded to the published length, whatever the batch contains.
             ids, mask = tokenize(tokenizer, list(captions), pad_to=MAX_TOKENS if model.fuse_padding else None)
             ids, mask = ids.to(device), mask.to(device)

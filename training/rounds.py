@@ -237,7 +237,14 @@ class RoundTrainer:
         message = f"{epoch.name}: loss {losses['loss']:.3f}, {speed:.0f} images/s"
         metrics: dict[str, float] = {}
         if validation := self.data.validation:
-            metrics = validate(learner.model, self.models.tokenizer, validation, self.evaluation, opener=self.opener)
+            metrics = validate(
+                learner.model,
+                self.models.tokenizer,
+                validation,
+                self.evaluation,
+                opener=self.opener,
+                workers=train.workers,
+            )
             self.run.log("validation", **position, split=self.evaluation.select, **metrics)
             message += f", {self.evaluation.select} R1 {metrics['R1']:.1f}, mAP {metrics['mAP']:.1f}"
         log.info(message)

@@ -26,6 +26,7 @@ from utils.files import atomic_write, read_json, read_jsonl, write_json
 FEATURE_SAMPLE = 2000  # images whose features are kept, for the plot of the clusters in the report
 
 _ONLY_IN_LAST = ("memory", "copies", "log_bytes")
+_WRITTEN = ("config.yaml", "log.jsonl", "vocab.txt", "model.safetensors", "config.json", "round.pth")
 _DERIVED = ("best.pth", "round.pth", "vocab.txt")
 
 
@@ -69,9 +70,21 @@ class RunFolder:
             raise UserError(f"run.dir: cannot write to {self.path}: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(f"another process is training in {self.path}: wait for it, or set run.dir") from None
+        except OSError as error:  # such as Lustre that is mounted without flock
+            raise UserError(
+                f"run.dir: the file system of {self.path} has no locks ({error.strerror}): mount it with them, or set "
+                "run.dir to a folder on another one"
+            ) from None
         stamp, last, best = (self.path / name for name in ("run.json", "last.pth", "best.pth"))
+        if not stamp.exists() and not last.exists():
+            foreign = sorted(name for name in _WRITTEN if (self.path / name).exists())
+            if foreign:
+                raise UserError(
+                    f"run.dir: {self.path} is no run folder, and holds {', '.join(foreign)}, which a run would "
+                    "replace: set run.dir to a new folder"
+                )
         if not last.exists():
             if best.exists():  # a run writes last.pth before best.pth
                 raise UserError(

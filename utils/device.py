@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -13,6 +15,7 @@ from utils.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+_DRIVERS = {"11": 450, "12": 525, "13": 580}  # the oldest by version of CUDA, on Linux
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -20,9 +23,12 @@ def pick_device(name: str) -> torch.device:
     """`auto` is a GPU if there is one, `cuda` requires one; each of several processes uses the GPU of its local rank.
 
     Raises:
-        UserError: there is no such GPU, or one GPU is named for several processes.
+        UserError: there is no such GPU, one GPU is named for several processes, or torch cannot use the GPU of this
+            machine.
     """
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if name != "cpu":
+        _check_driver()
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and several:
@@ -33,6 +39,41 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise UserError(f"run.device={name}: there is no such GPU here ({torch.cuda.device_count()} found)")
     return device
+
+
+def _check_driver() -> None:
+    """Refuse to compute on the CPU because the driver of a GPU is too old for this build of torch, or missing."""
+    if torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return
+    if not any(re.fullmatch(r"nvidia\d+", name) for name in _device_files()):
+        return
+    needed = _DRIVERS.get((torch.version.cuda or "").partition(".")[0])
+    build = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
+    driver = f", which needs driver {needed} or newer" if needed else ""
+    raise UserError(
+        f"this machine has an NVIDIA GPU that torch {torch.__version__} cannot use: it {build}{driver}, and the driver "
+        f"here is {_driver_version()}. Install a newer driver, or the build of torch that fits this one (pytorch.org, "
+        "Get started), or set run.device=cpu"
+    )
+
+
+def _device_files() -> list[str]:
+    return [path.name for path in Path("/dev").glob("nvidia*")]
+
+
+def _driver_version() -> str:
+    try:
+        match = re.search(r"Kernel Module\D*([\d.]+)", Path("/proc/driver/nvidia/version").read_text())
+    except OSError:
+        match = None
+    return match[1] if match else "not known"
+
+
+def describe_device(device: torch.device, precision: str) -> str:
+    """Return one line for the log: "NVIDIA H100 80GB HBM3, bf16" or "CPU with 2 threads, fp32"."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {precision}"
+    return f"CPU with {torch.get_num_threads()} threads, {precision}"
 
 
 @contextmanager

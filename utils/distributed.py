@@ -35,17 +35,25 @@ def process_group(device: torch.device) -> Iterator[None]:
     Raises:
         UserError: another process of the group ended early.
     """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # otherwise some calls open a context on the first GPU, too
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    except (RuntimeError, ValueError) as error:  # torch's errors of connections are RuntimeErrors
+        raise UserError(
+            f"the processes of this run cannot connect ({str(error).splitlines()[0]}): check MASTER_ADDR and "
+            "MASTER_PORT, and set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the interface that connects the machines"
+        ) from None
+    failed = True
     try:
         with warnings.catch_warnings():
             if not is_main_rank():
                 warnings.simplefilter("ignore")
             yield
+        failed = False
     except UserError:
         if not is_main_rank():
             time.sleep(_ERROR_GRACE)
@@ -56,7 +64,8 @@ def process_group(device: torch.device) -> Iterator[None]:
         time.sleep(_ERROR_GRACE)
         raise UserError(f"another process of this run ended ({str(error).splitlines()[0]})") from error
     finally:
-        dist.destroy_process_group()
+        if not (failed and device.type == "cuda"):  # NCCL would wait for collectives that nobody joins any more
+            dist.destroy_process_group()
 
 
 def rank() -> int:

@@ -47,7 +47,9 @@ def exit_cleanly_on_sigterm() -> Iterator[None]:
 
 
 class GracefulShutdown:
-    """Context in which the first Ctrl-C or SIGTERM only requests a stop, and the second raises KeyboardInterrupt.
+    """Context in which the first Ctrl-C or SIGTERM only requests a stop, and another Ctrl-C raises KeyboardInterrupt.
+
+    Schedulers repeat SIGTERM, which changes nothing; within `uninterrupted`, neither does Ctrl-C.
 
     The loop inside checks `requested`, finishes the work in progress and ends. Outside the main thread, the
     only one that receives signals, it does nothing.
@@ -62,6 +64,7 @@ class GracefulShutdown:
     def __init__(self, notice: str) -> None:
         self.notice = notice
         self.requested: signal.Signals | None = None
+        self._shielded = False
         self._process = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
@@ -74,6 +77,15 @@ class GracefulShutdown:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Context in which no signal interrupts what it takes to end well, such as saving."""
+        self._shielded = True
+        try:
+            yield
+        finally:
+            self._shielded = False
 
     def exit_status(self) -> int:
         """The exit status after a requested stop: 0 for SIGTERM, or if only another process was signaled.
@@ -90,7 +102,9 @@ class GracefulShutdown:
         if os.getpid() != self._process:  # a worker forked inside the block: its parent handles the signal
             return
         if self.requested:
-            raise KeyboardInterrupt
+            if number == signal.SIGINT and not self._shielded:
+                raise KeyboardInterrupt
+            return
         _print(self.notice)
         self.requested = signal.Signals(number)
 

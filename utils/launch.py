@@ -18,13 +18,16 @@ import torch
 from utils.errors import UserError
 from utils.logs import log
 
+MIN_PAIRS = 32  # of each process, in a batch
 _GRACE = 20.0  # seconds for the other processes to exit after one has failed
 
 
 def processes_to_start(processes: int | None, device: str, batch_size: int | None = None) -> int:
-    """How many processes to start: as configured, else one per visible GPU, or the most that divide `batch_size`.
+    """How many processes to start: as configured, else one per visible GPU.
 
-    It is 1 in a process that a launcher has already started.
+    For a batch, it is the most that divide it and leave each at least `MIN_PAIRS` pairs: with fewer, a step takes as
+    long as with one GPU, and more GPUs are of use for further runs only. It is 1 in a process that a launcher has
+    already started.
 
     Args:
         batch_size: the training batch size; None for work that any number of processes can share.
@@ -39,8 +42,16 @@ def processes_to_start(processes: int | None, device: str, batch_size: int | Non
         return 1 if started else count
     if device not in ("auto", "cuda") or not torch.cuda.is_available():
         return 1
-    fitting = (count for count in range(torch.cuda.device_count(), 0, -1) if not batch_size or batch_size % count == 0)
-    return next(fitting, 1)
+    gpus = torch.cuda.device_count()
+    if not batch_size:
+        return gpus
+    most = next(n for n in range(gpus, 0, -1) if n == 1 or (batch_size % n == 0 and batch_size >= n * MIN_PAIRS))
+    if most < gpus:
+        log.warning(
+            f"training on {most} of {gpus} GPUs: each needs {MIN_PAIRS} of the train.batch_size={batch_size} pairs, "
+            "and an equal share; raise it (and train.lr), or use the others for other seeds (run.device=cuda:N)"
+        )
+    return most
 
 
 def launch(command: Sequence[str], processes: int) -> int:

@@ -147,7 +147,7 @@ def captioning_job(
         }
     estimate = (
         None
-        if options.backend in ("palette", "exact")
+        if options.backend in (None, "palette", "exact")
         else partial(estimate_image_tokens, max_pixels=options.max_pixels)
     )
     return CaptionJob(captioner.name, "images", "captions", files, texts, captioner.describe, estimate, options.price)

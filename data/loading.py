@@ -1,0 +1,57 @@
+"""Load batches of images in worker processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from utils.errors import UserError
+
+_TROUBLE = ("DataLoader worker", "shared memory", "No space left", "/torch_")
+
+
+class ImageLoader(DataLoader[Any]):
+    """A `DataLoader` whose workers survive signals to the process group, and whose failures are one line.
+
+    Workers leave Ctrl-C and SIGTERM to the main process, which saves and ends them: a worker that ended first would
+    take the run with it. They are forked, so that images in memory are shared.
+
+    Args:
+        dataset: of images.
+        workers: processes; 0 loads in this one.
+        options: of the `DataLoader`.
+    """
+
+    def __init__(self, dataset: Dataset[Any], *, workers: int = 0, **options: Any) -> None:
+        self._workers = workers
+        super().__init__(
+            dataset,
+            num_workers=workers,
+            worker_init_fn=_leave_signals_to_the_main_process,
+            multiprocessing_context="fork" if workers else None,
+            **options,
+        )
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Yield the batches.
+
+        Raises:
+            UserError: a worker was killed, or the shared memory is full.
+        """
+        try:
+            yield from super().__iter__()
+        except (RuntimeError, OSError) as error:
+            if not self._workers or not any(word in str(error) for word in _TROUBLE):
+                raise
+            raise UserError(
+                f"a process that loads images ended ({str(error).splitlines()[0][:120]}): the shared memory (/dev/shm) "
+                "may be too small; in docker use --shm-size=8g or --ipc=host, or set train.workers=0"
+            ) from None
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,65 @@
+"""The device is what was asked for; a GPU that torch cannot use is never silently replaced by the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from captioning.captioner import load_captioner
+from data.loading import ImageLoader
+from tests.captioner_options import captioner_options
+from utils import device
+from utils.errors import UserError
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:1"])
+def test_a_gpu_with_an_old_driver_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which names the driver that this build of torch needs, and the way to the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(device, "_device_files", lambda: ["nvidiactl", "nvidia0", "null"])
+    monkeypatch.setattr(device, "_driver_version", lambda: "550.54.14")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(UserError, match=r"550\.54\.14.*run\.device=cpu") as error:
+        device.pick_device(name)
+    assert "580" in str(error.value)
+    assert device.pick_device("cpu").type == "cpu"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the GPU is hidden on purpose
+    assert device.pick_device("auto").type == "cpu"
+
+
+def test_without_a_gpu_auto_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a driver has left its control device behind."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(device, "_device_files", lambda: ["nvidiactl", "null"])
+    assert device.pick_device("auto").type == "cpu"
+    assert "CPU" in device.describe_device(torch.device("cpu"), "fp32")
+
+
+class Failing(Dataset[int]):
+    """Raises in a worker what torch raises when the shared memory is full."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        raise RuntimeError("unable to write to file </torch_12_34_56>: No space left on device (28)")
+
+
+def test_full_shared_memory_is_one_line() -> None:
+    """It names the options of docker and the key; without workers, such an error is none of theirs."""
+    with pytest.raises(UserError, match=r"--shm-size.*--ipc=host.*train\.workers=0"):
+        list(ImageLoader(Failing(), workers=1))
+    with pytest.raises(RuntimeError):
+        list(ImageLoader(Failing()))
+
+
+def test_a_captioner_must_be_chosen_for_large_models() -> None:
+    """Only if something is to be described."""
+    captioner = load_captioner(captioner_options(backend=None), "cpu")
+    assert list(captioner.describe([])) == []
+    with pytest.raises(UserError, match=r"captioner\.backend.*palette"):
+        list(captioner.describe([Path("a.jpg")]))
