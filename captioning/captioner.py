@@ -23,6 +23,10 @@ MAX_SAID = 300  # characters of a rejected reply that are kept
 _UNFIT_FACTOR = 10  # times as many unfit answers as failures of the server stop the run
 
 
+class BackendStoppedError(UserError):
+    """A backend gave up after too many failures in a row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a backend returned for one image or one query: a text, or the reason why there is none.
@@ -179,7 +183,7 @@ class FailureBudget:
         """The error to stop with, or None."""
         if self._failures < self._limit and self._unfit < _UNFIT_FACTOR * self._limit:
             return None
-        return UserError(
+        return BackendStoppedError(
             f"stopped after {self._failures + self._unfit} failures in a row (to allow more, raise "
             f"captioner.stop_after={self._limit}), the last one: {self._reason}"
         )

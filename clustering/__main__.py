@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().parse_args(argv)
     if arguments.out and arguments.out.suffix not in (".npy", ".txt"):
         raise UserError(f"--out {arguments.out}: labels are written as .npy or .txt")
+    if arguments.out and arguments.out.resolve() == arguments.features.resolve():
+        raise UserError(f"--out {arguments.out} is the file of the features: choose another one")
     features = read_features(arguments.features)
     ids = read_ids(arguments.ids) if arguments.ids else None
     if ids is not None and len(ids) != len(features):

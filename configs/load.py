@@ -136,6 +136,13 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node, which must not repeat another: a few lines of aliases can stand for gigabytes."""
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not supported", mark)
+        return super().compose_node(parent, index)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Construct a mapping, in which no key may stand twice: PyYAML would drop the first value silently."""
         seen: set[str] = set()
@@ -161,6 +168,8 @@ def read_yaml(path: Path) -> Tree:
         UserError: it is missing, not valid YAML, or not a mapping.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"config {path} is not a file")
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
         near = get_close_matches(path.name, [other.name for other in path.parent.glob("*.yaml")], n=1)
@@ -170,6 +179,11 @@ def read_yaml(path: Path) -> Tree:
         raise UserError(f"cannot read config {path}: {error}") from None
     except yaml.YAMLError as error:
         raise UserError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"config {path} is nested too deeply") from None
+    except (ValueError, TypeError, ArithmeticError, AttributeError) as error:  # from the constructor of a tag or number
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"config {path} holds a value that cannot be read: {reason}") from None
     if tree is not None and not isinstance(tree, dict):
         raise UserError(f"config {path} is not a mapping of sections to keys")
     return tree or {}
@@ -187,8 +201,8 @@ def parse_override(text: str, *, texts: Collection[str] = ()) -> Tree:
     if name.strip() not in texts or value.strip() in ("", "null", "~") or value.lstrip()[0] in "'\"":
         try:
             tree = yaml.load(value, Loader=_Loader)
-        except yaml.YAMLError:
-            raise UserError(f"--set {text}: the value is not valid YAML") from None
+        except (yaml.YAMLError, RecursionError, ValueError, TypeError, ArithmeticError, AttributeError):
+            raise UserError(f"--set {text[:200]}: the value is not valid YAML") from None
     for part in reversed(name.strip().split(".")):
         tree = {part: tree}
     return tree

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import pickle
 import re
 from pathlib import Path
@@ -34,6 +35,10 @@ _OPTIONAL = re.compile(
 _STEM = re.compile(r"visual_encoder\.patch_embed\.backbone\.\d+\.conv\.weight")
 _SHOWN = 8  # names in an error message
 
+_SIGN = "visual_encoder.patch_embed.proj.weight"
+_WEIGHT_KEYS = ("model", "state_dict", "model_state_dict", "net")
+_MOST_PIXELS = 2**26
+
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"  # files of an exported model
 
 
@@ -47,7 +52,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} is {'a folder, not a file' if path.is_dir() else 'missing'}")
     try:
         if path.suffix == ".safetensors":
-            return {"model": load_file(path), "sizes": read_json(path.parent / SETTINGS).get("sizes")}
+            settings = read_json(path.parent / SETTINGS)
+            if not isinstance(settings, dict):
+                raise UserError(f"{path.parent / SETTINGS} is damaged: it should be an object with sizes")
+            return {"model": load_file(path), "sizes": settings.get("sizes")}
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch reports "Unsupported operand" for bytes that are not a pickle, such as a saved web page
@@ -75,12 +83,41 @@ def read_model(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
         UserError: as for `read_checkpoint`, or the file belongs to another model.
     """
     content = read_checkpoint(path)
-    weights = content.get("model", content)
-    if not isinstance(weights, dict) or "visual_encoder.patch_embed.proj.weight" not in weights:
-        raise UserError(f"checkpoint {path} is for another model: it has no visual_encoder.patch_embed.proj.weight")
+    weights = _find_weights(content, path)
     weights = {name: value for name, value in weights.items() if not _IGNORED.search(name)}
-    image = Sizes.from_dict(content["sizes"]).image if content.get("sizes") else None
-    return read_sizes(weights, image, path), weights
+    for name, value in weights.items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise UserError(f"checkpoint {path} is damaged: {name} is no plain tensor")
+        if not value.is_floating_point() or not value.isfinite().all():
+            raise UserError(f"checkpoint {path} is damaged: {name} has values that are no finite numbers")
+    return read_sizes(weights, _image_size(content.get("sizes"), path), path), weights
+
+
+def _find_weights(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    """Return the state dict of a checkpoint, under whatever key and prefix other code has saved it."""
+    candidates = [content, *(value for name in _WEIGHT_KEYS if isinstance(value := content.get(name), dict))]
+    for weights in candidates:
+        if not all(isinstance(name, str) for name in weights):
+            continue
+        for prefix in ("", "module."):
+            if prefix + _SIGN in weights:
+                return {name.removeprefix(prefix): value for name, value in weights.items()}
+    shown = ", ".join(str(name)[:40] for name in list(content)[:_SHOWN])
+    raise UserError(f"checkpoint {path} is for another model: it has no {_SIGN}, but {shown or 'nothing'}")
+
+
+def _image_size(sizes: object, path: Path) -> tuple[int, int] | None:
+    """Return the image size that our own checkpoints store; None for others."""
+    if not sizes:
+        return None
+    image = sizes.get("image") if isinstance(sizes, dict) else None
+    try:
+        height, width = (operator.index(side) for side in image)  # type: ignore[union-attr]
+    except (TypeError, ValueError):
+        raise UserError(f"checkpoint {path} is damaged: its sizes hold no height and width of the images") from None
+    if not 0 < height * width <= _MOST_PIXELS or height < 0:
+        raise UserError(f"checkpoint {path} is damaged: images of {height} x {width} pixels")
+    return height, width
 
 
 def load_weights(
@@ -118,8 +155,14 @@ def read_sizes(weights: dict[str, Tensor], image: tuple[int, int] | None, path: 
         positions = weights["text_encoder.embeddings.position_embeddings.weight"]
         feed_forward = weights["text_encoder.encoder.layer.0.intermediate.dense.weight"]
         embed = weights["vision_proj.weight"].shape[0]
+        blocks = _depth(weights, r"visual_encoder\.blocks\.(\d+)\.")
+        layers = _depth(weights, r"text_encoder\.encoder\.layer\.(\d+)\.")
     except KeyError as error:
         raise UserError(f"checkpoint {path} lacks {error.args[0]}: it is for another model") from None
+    except IndexError:
+        raise UserError(f"checkpoint {path} is for another model: a weight has too few dimensions") from None
+    if min(patch_embed.dim() - 3, words.dim() - 1, positions.dim() - 1, feed_forward.dim() - 1) < 1 or not blocks:
+        raise UserError(f"checkpoint {path} is for another model: it has no blocks, or weights of other dimensions")
     halvings = sum(_STEM.fullmatch(name) is not None for name in weights)
     patch = patch_embed.shape[-1] * 2**halvings
     if image is None:
@@ -133,9 +176,9 @@ def read_sizes(weights: dict[str, Tensor], image: tuple[int, int] | None, path: 
         image=image,
         patch=patch,
         vision_width=patch_embed.shape[0],
-        vision_depth=_depth(weights, r"visual_encoder\.blocks\.(\d+)\."),
+        vision_depth=blocks,
         text_width=words.shape[1],
-        text_depth=_depth(weights, r"text_encoder\.encoder\.layer\.(\d+)\."),
+        text_depth=layers,
         text_mlp=feed_forward.shape[0],
         vocabulary=words.shape[0],
         positions=positions.shape[0],
@@ -146,4 +189,4 @@ def read_sizes(weights: dict[str, Tensor], image: tuple[int, int] | None, path: 
 
 def _depth(weights: dict[str, Tensor], pattern: str) -> int:
     found = (re.match(pattern, name) for name in weights)
-    return 1 + max(int(match.group(1)) for match in found if match)
+    return max((1 + int(match.group(1)) for match in found if match), default=0)

@@ -184,6 +184,8 @@ class ChatServer:
         body: dict[str, Any] = {"error": {"message": self._message(request), "type": "error", "code": request.status}}
         if request.status == 200:
             body = _completion(self._reply(request), request)
+        if request.fault == "hidden limit":  # as some gateways report it, with status 200
+            body = {"error": {"message": "Rate limit reached", "code": 429}}
         data = json.dumps(body).encode()
         if request.fault == "cut":
             writer.write(ok + b"Content-Length: 900\r\n\r\n" + data[:20])

@@ -183,6 +183,24 @@ def test_failures_are_listed_left_out_and_requested_again_alone(
     assert len(captions(photos)) == IMAGES
 
 
+def test_known_failures_do_not_stop_the_next_run(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What the server fails at again and again is left out again, and the pipeline goes on: status 3, not 2."""
+    with ChatServer() as good:
+        assert gen_train_data.main(given(photos, good, into="others", config=("captioner.concurrency=1",))) == 0
+        failing = {request.key for request in good.log[3:15]}
+    more = ("captioner.retries=0", "captioner.stop_after=5")
+    with ChatServer(lambda request: "500" if request.key in failing else OK) as server:
+        with pytest.raises(UserError, match="5 failures in a row"):
+            gen_train_data.main(given(photos, server, config=(*more, "captioner.concurrency=1")))
+        written = captions(photos)
+        assert (
+            gen_train_data.main(given(photos, server, config=("captioner.retries=0", "captioner.stop_after=50"))) == 3
+        )
+        assert len(captions(photos)) > len(written)
+        assert gen_train_data.main(given(photos, server, config=more)) == 3
+    assert "fails again" in capfd.readouterr().err
+
+
 def test_images_that_disappear_during_a_run_are_failures(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """They are named, and the others are described."""
 

@@ -51,6 +51,13 @@ def assert_refused(file: Path, message: str) -> None:
             lambda w: w.pop("visual_encoder.patch_embed.proj.weight"),
             r"another model: it has no visual_encoder\.patch_embed",
         ),
+        (lambda w: w.update({"text_proj.bias": [1.0]}), r"damaged: text_proj\.bias"),
+        (lambda w: w.update({"text_proj.bias": torch.full((256,), torch.nan)}), r"damaged: text_proj\.bias"),
+        (lambda w: w.update({"text_proj.bias": torch.zeros(256).to_sparse()}), r"damaged: text_proj\.bias"),
+        (
+            lambda w: [w.pop(name) for name in [*w] if ".blocks." in name],
+            r"another model: it has no blocks",
+        ),
         (lambda w: w.pop("vision_proj.weight"), r"lacks vision_proj\.weight"),
         (lambda w: w.update({"visual_encoder.pos_embed": torch.zeros(1, 8, 128)}), "7 patches"),
     ],
@@ -227,3 +234,33 @@ def test_the_shipped_weights_load_into_the_tiny_preset() -> None:
     with torch.inference_mode():
         query, same, other = built.eval().encode_text(*tokenize(tokenizer, texts))[1]
     assert query @ same > query @ other + 0.1
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", "net", "model_state_dict", None])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_are_found_under_other_names(
+    content: dict[str, Any], tmp_path: Path, key: str | None, prefix: str
+) -> None:
+    """As other training code saves them."""
+    weights = {prefix + name: value for name, value in content["model"].items()}
+    torch.save({key: weights} if key else weights, tmp_path / "c.pth")
+    found = read_model(tmp_path / "c.pth")[1]
+    assert torch.equal(found["vision_proj.weight"], content["model"]["vision_proj.weight"])
+
+
+@pytest.mark.parametrize("sizes", [[224, 224], {"image": "large"}, {"image": [224]}, {"image": [10**9, 10**9]}, {}, 7])
+def test_damaged_sizes_are_an_error(content: dict[str, Any], tmp_path: Path, sizes: Any) -> None:
+    """Only a missing entry is none."""
+    torch.save({"model": content["model"], "sizes": sizes}, tmp_path / "c.pth")
+    if not sizes:
+        read_model(tmp_path / "c.pth")
+        return
+    with pytest.raises(UserError, match=r"c\.pth is damaged"):
+        read_model(tmp_path / "c.pth")
+
+
+def test_a_foreign_file_is_described(tmp_path: Path) -> None:
+    """By the names that it has, whatever their type."""
+    torch.save({1: torch.zeros(2), "backbone.conv1": torch.zeros(2)}, tmp_path / "c.pth")
+    with pytest.raises(UserError, match=r"backbone\.conv1"):
+        read_model(tmp_path / "c.pth")

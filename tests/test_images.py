@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.images import BrokenImageError, find_broken, open_image
+from data.images import BrokenImageError, enlarge, find_broken, open_image
 from data.records import ImageRecord
 from data.transforms import MEAN, STD, train_transform
 from data.transforms import test_transform as plain_transform
@@ -31,6 +32,65 @@ def test_every_color_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (8, 16)).save(path)
     image = open_image(path)
     assert (image.mode, image.size) == ("RGB", (8, 16))
+
+
+def test_pixels_that_nobody_sees_are_white(tmp_path: Path) -> None:
+    """Colors under full transparency, in every mode that has it."""
+    red = Image.new("RGBA", (8, 16), (200, 0, 0, 0))
+    red.paste((0, 0, 200, 255), (0, 0, 8, 8))
+    red.save(tmp_path / "rgba.png")
+    red.convert("LA").save(tmp_path / "la.png")
+    palette = red.convert("RGB").quantize(4)
+    palette.save(tmp_path / "p.png", transparency=palette.getpixel((0, 15)))
+    for name in ("rgba.png", "la.png", "p.png"):
+        image = open_image(tmp_path / name)
+        assert image.getpixel((0, 15)) == (255, 255, 255), name
+        assert image.getpixel((0, 0)) != (255, 255, 255), name
+
+
+@pytest.mark.parametrize(("mode", "scale"), [("I;16", 65535), ("I", 65535), ("F", 1.0), ("F", 255.0)])
+def test_deep_pixels_are_scaled(tmp_path: Path, mode: str, scale: float) -> None:
+    """16-bit and floating-point gray, of which Pillow would clip all but the darkest."""
+    values = np.linspace(0, scale, 256).reshape(16, 16)
+    dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+    Image.fromarray(values.astype(dtype)).save(tmp_path / "deep.tif")
+    assert np.abs(np.asarray(open_image(tmp_path / "deep.tif"))[..., 0].ravel() - np.arange(256.0)).max() <= 1
+
+
+def test_damaged_exif_data_leave_the_pixels(tmp_path: Path) -> None:
+    """The photograph is used as it is stored."""
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (8, 16), "red").save(path, exif=b"Exif\x00\x00MM\x00*\x00\x00\xff\xff" + bytes(range(40)))
+    assert open_image(path).size == (8, 16)
+
+
+def test_only_raster_formats_are_opened(tmp_path: Path) -> None:
+    """PostScript would start another program."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(BrokenImageError, match=r"a\.jpg is not an image"):
+        open_image(path)
+
+
+def test_any_error_of_a_decoder_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged files raise errors of any type."""
+    path = picture(tmp_path / "a.png")
+    for kind in (IndexError, AttributeError, AssertionError, struct.error, RuntimeError, NotImplementedError):
+
+        def load(image: object, kind: type[Exception] = kind) -> None:
+            raise kind
+
+        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+        with pytest.raises(BrokenImageError, match=r"a\.png cannot be read"):
+            open_image(path)
+
+
+def test_small_images_are_scaled_up() -> None:
+    """To a shortest side, with the same shape; others stay as they are."""
+    small = Image.new("RGB", (10, 31))
+    assert enlarge(small, 56).size == (56, 174)
+    large = Image.new("RGB", (60, 90))
+    assert enlarge(large, 56) is large
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])

@@ -139,3 +139,34 @@ def test_the_least_busy_endpoint_is_next_and_one_that_was_not_reached_rests() ->
     assert least_busy([one, two]) is one
     one.rests_until = time.monotonic() + 60
     assert least_busy([one, two]) is two  # there is no other
+
+
+def test_a_rate_limit_with_status_200_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code in the body counts."""
+    monkeypatch.setattr("captioning.openai.client._FIRST_WAIT", 0.01)
+    with ChatServer(lambda request: "hidden limit" if request.number < 3 else OK) as server:
+        answers, error = rewrite(server, ["good", "better"])
+    assert error is None
+    assert all(answer.text for answer in answers.values())
+
+
+def test_refused_items_do_not_stop_a_run() -> None:
+    """A content filter answers 400 for one photograph after the other: the server works."""
+    with ChatServer(lambda request: "400" if request.key.startswith("bad") else OK) as server:
+        answers, error = rewrite(server, ["good", *(f"bad {number}" for number in range(15)), "last"], concurrency=1)
+    assert error is None
+    assert answers["last"].text
+    assert "returned 400" in answers["bad 7"].problem
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_no_proxy_is_used_for_this_machine(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment says."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with ChatServer() as server:
+        answers, error = rewrite(server, ["good"])
+    assert error is None
+    assert answers["good"].text

@@ -24,6 +24,8 @@ TEXT = render(FULL)
         f"  {TEXT}\n",
         TEXT.replace(". ", ".\n"),
         f"<think>\nRed? {{yes}}\n</think>\n\n{TEXT}",
+        f"The template opened the tag: red, I think.</think>{TEXT}",
+        f"<think>a</think> no, <think>b</think>{TEXT}",
     ],
 )
 def test_a_filled_template_is_taken_on_one_line(reply: str) -> None:
@@ -37,6 +39,8 @@ def test_a_filled_template_is_taken_on_one_line(reply: str) -> None:
         f"```json\n{json.dumps(asdict(FULL), indent=1)}\n```",
         f"Here it is: {json.dumps(asdict(FULL))} I hope that it helps.",
         f"<think>hm</think>{json.dumps(asdict(FULL) | {'mood': 'happy'})}",
+        f'A draft: {{\'gender\'}}, then {{"gender": "female"}}, and finally {json.dumps(asdict(FULL))}',
+        f"{json.dumps(asdict(FULL))} {{ that is all }}",
     ],
 )
 def test_an_object_is_rendered_here(reply: str) -> None:
@@ -73,7 +77,7 @@ def test_values_are_checked_like_texts() -> None:
 
 @pytest.mark.parametrize("reply", [TEXT, "[1, 2]", '{"gender": "male"', "no"])
 def test_prose_is_not_an_object(reply: str) -> None:
-    with pytest.raises(NoJsonError, match="no JSON object"):
+    with pytest.raises(NoJsonError, match="JSON"):
         read_reply(reply, "json")
 
 
@@ -98,3 +102,11 @@ def test_prompts_name_every_slot_and_hold_the_query_as_data() -> None:
 
 def test_what_is_rendered_is_read_back() -> None:
     assert parse(TEXT) == FULL
+
+
+def test_broken_json_is_called_so() -> None:
+    """With its place, which is not what "no JSON" means."""
+    with pytest.raises(NoJsonError, match=r"broken JSON .*character"):
+        read_reply('{"gender": "male", "upper_color": }', "json")
+    with pytest.raises(NoJsonError, match="no JSON object"):
+        read_reply("I cannot say.", "json")

@@ -77,6 +77,8 @@ def read_json(path: Path) -> Any:
         return found
 
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for ever
+            raise UserError(f"{path} is not a file")
         text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
         return json.loads(text, object_pairs_hook=unique)
     except FileNotFoundError:
@@ -88,6 +90,9 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON ({error.msg} at {place}): correct it or download it again") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text: correct it or download it again") from None
+    except (RecursionError, ValueError) as error:  # a number of thousands of digits is a ValueError
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise UserError(f"{path} cannot be read as JSON ({reason}): correct it or download it again") from None
 
 
 def read_tables(path: Path) -> Any:

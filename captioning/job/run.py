@@ -7,14 +7,14 @@ import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from captioning.captioner import NO_CONTENT, AnswerStream, ImageCaptioner, QueryRewriter
+from captioning.captioner import NO_CONTENT, Answer, AnswerStream, BackendStoppedError, ImageCaptioner, QueryRewriter
 from captioning.job.journal import Answers, Journal, Question, journal_file, read_journals, shard_journals
 from captioning.job.plan import (
     JobOptions,
@@ -94,18 +94,28 @@ class CaptionJob(Generic[Item]):
             self._refuse_mixed_models(journal.path)
         self.tally = Tally(self.price)
         groups, done = self.plan.distinct(), len(self.plan.kept) + len(self.plan.answers)
+        only_failed = all(journals.has_failed(question) for question in self.plan.missing)
         with (
             Progress(done + len(self.plan.missing), desc=self.outputs, unit=self.outputs[:-1], done=done) as bar,
             # if the journal cannot be written, nothing more is requested
             closing(self.generate([self.items[group[0]] for group in groups])) as stream,
         ):
-            for position, answer in stream:
-                self.tally.add(answer)
-                for question in groups[position]:
-                    journal.append(question, answer)
-                    self.plan.answers[question.subject] = answer
-                    answer = replace(answer, prompt_tokens=0, reply_tokens=0, seconds=0.0)  # paid for once
-                bar.advance(len(groups[position]), self.tally.note())
+            try:
+                for position, answer in stream:
+                    self._record(groups[position], answer, journal)
+                    bar.advance(len(groups[position]), self.tally.note())
+            except BackendStoppedError as error:
+                if not only_failed:
+                    raise
+                log.warning(f"what failed before fails again: {error}")  # nothing else is missing
+
+    def _record(self, questions: Sequence[Question], answer: Answer, journal: Journal) -> None:
+        """Record the answer to equal questions."""
+        self.tally.add(answer)
+        for question in questions:
+            journal.append(question, answer)
+            self.plan.answers[question.subject] = answer
+            answer = replace(answer, prompt_tokens=0, reply_tokens=0, seconds=0.0)  # paid for once
 
     def _refuse_mixed_models(self, journal: Path) -> None:
         """Refuse to complete answers of one model or prompt version with those of another."""
@@ -235,8 +245,14 @@ def run_jobs(
         if options.merge:
             _merge_shards(journal, file)
         journals = read_journals(file)  # again, as another process may have appended to one
-        for job in jobs:
-            job.run(journal, journals, options)
+        try:
+            for job in jobs:
+                job.run(journal, journals, options)
+        except UserError:
+            if not options.shard and not options.restart:  # what was answered is not held back
+                with suppress(UserError):
+                    write()
+            raise
     if not options.shard:
         write()
         mark.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from captioning.captioner import Answer, AnswerStream
 from captioning.openai.client import ChatClient, StoppedError, StopSignal
 from captioning.options import CaptionerOptions
 from captioning.style.prompts import image_prompt, query_prompt
-from data.images import BrokenImageError, limit_pixels, open_image
+from data.images import BrokenImageError, enlarge, limit_pixels, open_image
 from utils.errors import UserError
 from utils.interrupts import GracefulShutdown
 
@@ -26,6 +26,7 @@ Item = TypeVar("Item")
 
 _NOTICE = "stopping: what is in flight is waited for and saved; Ctrl-C again drops it"
 _JPEG_QUALITY = 92
+_SHORTEST_SIDE = 56  # pixels; vision models refuse images of less than a patch or two (28 pixels for Qwen-VL)
 
 
 class OpenAIBackend:
@@ -130,7 +131,7 @@ def jpeg_data_url(path: Path, max_pixels: int) -> str:
         BrokenImageError: the file cannot be read.
     """
     file = io.BytesIO()
-    image = limit_pixels(open_image(path), max_pixels)
+    image = enlarge(limit_pixels(open_image(path), max_pixels), _SHORTEST_SIDE)
     try:
         image.save(file, "JPEG", quality=_JPEG_QUALITY)
     except OSError:

@@ -147,13 +147,14 @@ class ChatClient:
         start, attempts = time.monotonic(), _Attempts(self._form, set(self._omitted))
         prompt_tokens = reply_tokens = 0
         problem = said = ""
+        refused = False
         while attempts.unfit <= _UNFIT_RETRIES:
             if self._limiter:
                 await self._stop.wait_for(self._limiter.acquire())
             try:
                 reply = await self._send(content(attempts.form), attempts)
             except Failure as failure:
-                problem, said = failure.reason, ""
+                problem, said, refused = failure.reason, "", failure.concerns_one_item
                 if not await self._prepare_retry(failure, attempts):
                     break
                 continue
@@ -166,7 +167,8 @@ class ChatClient:
                 return Answer(text, problem, "", prompt_tokens, reply_tokens, time.monotonic() - start)
             said = reply.text[:MAX_SAID]
             attempts.unfit, attempts.form = attempts.unfit + 1, self._form
-        self._budget.record_failure(f"{problem} ({said!r})" if said else problem, unfit=attempts.unfit > _UNFIT_RETRIES)
+        unfit = refused or attempts.unfit > _UNFIT_RETRIES
+        self._budget.record_failure(f"{problem} ({said!r})" if said else problem, unfit=unfit)
         self._stop.set(self._budget.error)
         return Answer(None, problem, said, prompt_tokens, reply_tokens, time.monotonic() - start)
 

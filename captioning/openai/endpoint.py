@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -41,6 +43,11 @@ class Failure(Exception):
         """Whether the same request may succeed later; a 404 may be that of one of several servers."""
         return self.status in (0, 404, 408, 409, 429) or self.status >= 500
 
+    @property
+    def concerns_one_item(self) -> bool:
+        """Whether the server has refused the content of this request, as a filter does: others may well succeed."""
+        return self.status in (400, 413, 415, 422, 451)
+
 
 class Endpoint:
     """One server that has the model.
@@ -56,12 +63,22 @@ class Endpoint:
     def __init__(self, url: str, options: CaptionerOptions, key: str) -> None:
         self.url, self._options, self._key = url, options, key
         self.in_flight, self.rests_until = 0, 0.0
+        try:
+            http_client = openai.DefaultAioHttpClient(
+                event_hooks={"response": [_read_limited]},
+                trust_env=not _is_loopback(url),  # no proxy knows a server on this machine
+            )
+        except (ImportError, ValueError) as error:
+            raise UserError(
+                f"cannot use the proxy in the environment for {url} ({error}): set {_proxy_variable()} to an http:// "
+                "proxy, or add the host to NO_PROXY"
+            ) from None
         self._client = openai.AsyncOpenAI(
             api_key=key or "none",
             base_url=url,
             timeout=options.timeout,
             max_retries=0,  # its own retries could not be interrupted, would not be counted, and would keep their slot
-            http_client=openai.DefaultAioHttpClient(event_hooks={"response": [_read_limited]}),
+            http_client=http_client,
         )
 
     async def send(self, body: dict[str, Any], *, answered: bool) -> Reply:
@@ -102,6 +119,8 @@ class Endpoint:
         return text.replace(self._key, "[key]") if len(self._key) >= _SHORTEST_SECRET else text
 
     def _parse(self, data: object) -> Reply:
+        if isinstance(data, dict) and data.get("error") and not data.get("choices"):
+            raise self._error_in_body(data["error"])
         try:
             choice = data["choices"][0]  # type: ignore[index]
             content = choice["message"]["content"] or ""
@@ -113,6 +132,13 @@ class Endpoint:
             return Reply(text, *tokens, finished=choice.get("finish_reason") != "length")
         except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError):
             raise Failure(f"{self.url} returned no chat completion: {self.one_line(data)}") from None
+
+    def _error_in_body(self, error: object) -> Failure:
+        """Translate an error that a gateway returns with status 200; its code counts."""
+        details = error if isinstance(error, dict) else {"message": error}
+        code = str(details.get("code") or details.get("status") or details.get("type") or "")
+        status = int(code[:3]) if code.isdecimal() else 429 if "rate" in code.lower() else 500
+        return Failure(f"{self.url} returned an error: {self.one_line(details.get('message') or error)}", status)
 
     def _connection_failure(self, error: Exception) -> Failure:
         causes: list[BaseException] = [error]
@@ -158,6 +184,20 @@ def read_key(variable: str) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UserError(f"the environment variable {variable} holds no key: it has blanks or non-ASCII characters")
     return key
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _proxy_variable() -> str:
+    """Return the name of the environment variable that names the proxy."""
+    names = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+    return next((name for name in (*names, *map(str.lower, names)) if os.environ.get(name)), "HTTPS_PROXY")
 
 
 def _retry_after(header: str | None) -> float | None:

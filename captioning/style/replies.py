@@ -22,6 +22,9 @@ _ENGLISH, _FOREIGN = (frozenset(_WORDS[name].split()) for name in ("english", "f
 _UNKNOWN, _NO_BELONGINGS = (frozenset(_WORDS[name]) for name in ("unknown", "no_belongings"))
 
 
+_DECODER = json.JSONDecoder()
+
+
 class NoJsonError(ValueError):
     """A reply that should be a JSON object is not one: the model or its server ignores the requested format."""
 
@@ -30,13 +33,13 @@ def read_reply(reply: str, form: Form) -> tuple[str | None, str]:
     """Turn a reply into `(text, "")`, or into `(None, problem)` if it must not be trained or searched with.
 
     Args:
-        reply: what the model wrote; a leading `<think>` part is dropped.
+        reply: what the model wrote; what precedes the last `</think>` is dropped.
         form: "text" for the filled template, "json" for the slots, which are then rendered here.
 
     Raises:
         NoJsonError: the form is "json", and the reply holds no JSON object.
     """
-    reply = re.sub(r"^\s*<think>.*?</think>", "", reply, flags=re.DOTALL).strip()
+    reply = reply.rpartition("</think>")[2].strip()
     text = _render_slots(_parse_object(reply)) if form == "json" and reply else " ".join(reply.split())
     problems = check(text)
     return (None, ", ".join(problems)) if problems else (text, "")
@@ -99,11 +102,19 @@ def _slot_value(value: Any, name: str) -> str | None:
 
 
 def _parse_object(reply: str) -> dict[str, Any]:
-    """Parse the JSON object from the first brace to the last: models like to wrap it in a code fence."""
-    try:
-        found = json.loads(reply[reply.index("{") : reply.rindex("}") + 1])
-    except (ValueError, RecursionError):  # JSONDecodeError is a ValueError
-        raise NoJsonError(f"no JSON object: {reply[:80]!r}") from None
+    """Parse the last JSON object of a reply: models like to wrap it in a code fence, or to draft one first."""
+    found, cause, start = None, "no JSON object", reply.find("{")
+    while start >= 0:
+        try:
+            value, end = _DECODER.raw_decode(reply, start)
+        except json.JSONDecodeError as error:
+            cause = f"broken JSON ({error.msg} at character {error.pos})"
+            end = start + 1
+        except RecursionError:
+            cause, end = "JSON that is nested too deeply", len(reply)
+        else:
+            found = value
+        start = reply.find("{", end)
     if not isinstance(found, dict):
-        raise NoJsonError(f"no JSON object: {reply[:80]!r}")
+        raise NoJsonError(f"{cause}: {reply[:80]!r}")
     return found
