@@ -13,7 +13,7 @@ from pathlib import Path
 
 from captioning.captioner import load_captioner
 from configs.search import IndexSource, index_folder, parse_arguments, select_source
-from utils.errors import run_script
+from utils.errors import UserError, run_script
 from utils.logs import log
 
 # Modules that load torch, which takes seconds, are imported inside the functions, so that --help does not load it.
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "index":
         build(index, select_source(arguments), arguments)
         return 0
-    if arguments.run and not index.exists():
+    if arguments.run and not arguments.index and not (index / "index.json").is_file():
         whole = parse_arguments(["index", "--run", str(arguments.run), "--index", str(index)], __doc__)
         build(index, select_source(whole), whole)
     return query(index, arguments) if arguments.command == "query" else serve(index, arguments)
@@ -34,23 +34,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build(index: Path, source: IndexSource, arguments: argparse.Namespace) -> None:
     """Build an index, or bring it up to date with its folder, and say what was done."""
     from retrieval.gallery.build import load_model, update_index
-    from retrieval.gallery.index import ModelFiles, choose_manifest, new_manifest, writing
+    from retrieval.gallery.index import Manifest, ModelFiles, choose_manifest, writing
 
-    device, size = source.config.run.device, source.config.model.size
+    device, size, crops = source.config.run.device, source.config.model.size, index / "crops"
+    if arguments.detect and index.resolve().is_relative_to(source.folder.resolve()):
+        raise UserError(f"--index {index} is in the folder of the frames, which would hold its crops: choose another")
     with writing(index):
-        if arguments.detect:
-            source = detect(index, source, arguments)
-        wanted = new_manifest(
-            folder=source.folder,
-            model=ModelFiles.of(source.checkpoint, source.vocabulary, size if arguments.checkpoint else None),
-            captioner=source.config.captioner,
+        wanted = Manifest(
+            folder=str(crops if arguments.detect else source.folder),
+            frames=str(source.folder) if arguments.detect else None,
+            detector=arguments.detect,
             camera=arguments.camera,
+            model=ModelFiles.of(source.checkpoint, source.vocabulary, size if arguments.checkpoint else None),
             weight=source.weight,
             rewrite_image=source.rewrite_image,
             rerank=source.rerank,
+            captioner=source.config.captioner,
         )
-        chosen = bool(arguments.checkpoint or arguments.run)
-        manifest = choose_manifest(index, wanted, model_is_chosen=chosen, rebuild=arguments.reindex)
+        manifest = choose_manifest(
+            index,
+            wanted,
+            model_is_chosen=bool(arguments.checkpoint or arguments.run),
+            config_is_chosen=bool(arguments.config or arguments.overrides),
+            rebuild=arguments.reindex,
+        )
+        if arguments.detect:
+            source = detect(crops, source, arguments)
         captioner = load_captioner(manifest.captioner, device)
         model = load_model(manifest.model, device)
         changes = update_index(index, manifest, model, captioner, names=source.names, texts=source.texts)
@@ -61,14 +70,15 @@ def build(index: Path, source: IndexSource, arguments: argparse.Namespace) -> No
     log.info(f'search it with: python search.py query "a woman in a red coat" --index {index}')
 
 
-def detect(index: Path, source: IndexSource, arguments: argparse.Namespace) -> IndexSource:
-    """Crop people out of the frames of a folder; the crops, in the index, take the place of its photographs."""
+def detect(crops: Path, source: IndexSource, arguments: argparse.Namespace) -> IndexSource:
+    """Crop people out of the frames of a folder; the crops take the place of its photographs."""
     from data.detection import crop_people, load_detector
     from utils.device import pick_device
 
-    detector = load_detector(arguments.detect, str(pick_device(source.config.run.device)), download=arguments.download)
-    log.info(f"{source.folder}: {crop_people(source.folder, index / 'crops', detector)}")
-    return replace(source, folder=index / "crops", names=None, texts={})
+    name, device = arguments.detect, str(pick_device(source.config.run.device))
+    detector = load_detector(name, device, download=arguments.download)
+    log.info(f"{source.folder}: {crop_people(source.folder, crops, detector, detector=name)}")
+    return replace(source, folder=crops, names=None, texts={})
 
 
 def query(index: Path, arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Literal
 from configs.load import FOLDER, add_config_arguments, load_config
 from configs.schema import Config
 from data.captions import query_file, read_test_texts
+from data.photographs import check_camera_pattern
 from data.readers import READERS, of_split
 from models.options import DRAWN
 from utils.errors import UserError
@@ -52,7 +54,9 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
     index = commands.add_parser("index", help="caption and embed photographs, or bring an index up to date")
     index.add_argument("folder", nargs="?", type=Path, help="folder of photographs, each of one person")
     _add_source(index)
-    index.add_argument("--camera", metavar="PATTERN", help="regular expression with one group, the camera in a path")
+    index.add_argument(
+        "--camera", type=_camera, metavar="PATTERN", help="regular expression, whose group is the camera in a path"
+    )
     index.add_argument("--detect", metavar="NAME", help="crop people out of whole frames by this torchvision detector")
     index.add_argument("--download", action="store_true", help="download the detector's weights if they are missing")
     index.add_argument("--reindex", action="store_true", help="build the index again, perhaps with another model")
@@ -83,7 +87,7 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
 def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", type=Path, metavar="DIR", help="folder of the index (default with --run: RUN/index)")
     parser.add_argument("--run", type=Path, metavar="RUN", help="search the gallery of this training run")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +95,17 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights of the model (see model.vocab)")
     model.add_argument("--run", type=Path, metavar="RUN", help="the best model of this run; its gallery if no folder")
+
+
+def _camera(pattern: str) -> str:
+    check_camera_pattern(pattern)
+    return pattern
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text} is none of auto, cpu, cuda and cuda:N")
+    return text
 
 
 def _count(text: str) -> int:

@@ -14,7 +14,7 @@ from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
 from data.images import BrokenImageError, open_image
-from data.photographs import find_photographs, printable
+from data.photographs import find_photographs, printable, time_of
 from utils.errors import UserError
 from utils.files import atomic_write, read_jsonl
 from utils.logs import log
@@ -29,6 +29,7 @@ Detector = Callable[[Image.Image], list[Box]]
 _PERSON = 1  # label of COCO
 _MARGIN = 0.04  # of a box's height, added on every side
 _MIN_HEIGHT = 48  # pixels; of smaller people nothing can be recognized
+_DATE_TIME = 0x0132  # in EXIF data
 _DONE = "frames.jsonl"
 
 
@@ -55,8 +56,9 @@ def load_detector(name: str, device: str, *, download: bool = False, min_score: 
         state = weights.get_state_dict(progress=True, check_hash=True)
         model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
         model.load_state_dict(state)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"--detect {name}: cannot load its weights ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # a damaged file raises errors of many kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--detect {name}: cannot load {file} ({reason}): delete it, and add --download") from None
     model = model.to(device).eval()
 
     @torch.inference_mode()
@@ -68,11 +70,14 @@ def load_detector(name: str, device: str, *, download: bool = False, min_score: 
     return detect
 
 
-def crop_people(folder: Path, crops: Path, detect: Detector) -> str:
+def crop_people(folder: Path, crops: Path, detect: Detector, *, detector: str) -> str:
     """Write every person in the frames of a folder as `crops/FRAME/LEFT_TOP_RIGHT_BOTTOM.jpg`.
 
-    The crops keep the EXIF data of their frames. Called again, it takes what is new or changed, and removes the crops
-    of frames that are gone. A run that is killed continues.
+    The crops keep the time of their frames, as EXIF data. Called again, it takes what is new or changed, and removes
+    the crops of frames that are gone. A run that is killed continues.
+
+    Args:
+        detector: name of the detector; crops of another one are replaced.
 
     Returns:
         One line that says what was done.
@@ -80,7 +85,7 @@ def crop_people(folder: Path, crops: Path, detect: Detector) -> str:
     frames, skipped = find_photographs(folder)
     for line in skipped.lines():
         log.warning(line)
-    done = {entry["frame"]: entry["content"] for entry in read_jsonl(crops / _DONE)}
+    done = {entry["frame"]: entry["content"] for entry in read_jsonl(crops / _DONE) if entry["by"] == detector}
     contents = {frame: _hash(folder / frame) for frame in frames}
     for frame in done.keys() - contents.keys():
         shutil.rmtree(crops / frame, ignore_errors=True)
@@ -88,7 +93,9 @@ def crop_people(folder: Path, crops: Path, detect: Detector) -> str:
     crops.mkdir(parents=True, exist_ok=True)
     kept = {frame: content for frame, content in done.items() if contents.get(frame) == content}
     with atomic_write(crops / _DONE) as temporary:
-        temporary.write_text("".join(_line(frame, content) for frame, content in kept.items()), encoding="utf-8")
+        temporary.write_text(
+            "".join(_line(frame, content, detector) for frame, content in kept.items()), encoding="utf-8"
+        )
     people, broken = 0, []
     with (crops / _DONE).open("a", encoding="utf-8") as journal:
         for frame in progress(new, total=len(new), desc="detecting", unit="frame"):
@@ -97,14 +104,14 @@ def crop_people(folder: Path, crops: Path, detect: Detector) -> str:
             except BrokenImageError as error:
                 broken.append(printable(str(error)))
                 continue
-            journal.write(_line(frame, contents[frame]))
+            journal.write(_line(frame, contents[frame], detector))
             journal.flush()
     problems = f", {len(broken)} frames left out, the first: {broken[0]}" if broken else ""
     return f"{people} people in {len(new) - len(broken)} new frames, {len(frames) - len(new)} unchanged{problems}"
 
 
-def _line(frame: str, content: str) -> str:
-    return json.dumps({"frame": frame, "content": content}, ensure_ascii=False) + "\n"
+def _line(frame: str, content: str, detector: str) -> str:
+    return json.dumps({"frame": frame, "content": content, "by": detector}, ensure_ascii=False) + "\n"
 
 
 def _hash(path: Path) -> str:
@@ -118,9 +125,10 @@ def _crop(frame: Path, folder: Path, detect: Detector) -> int:
     """Write the people of a frame into an emptied folder; return how many."""
     shutil.rmtree(folder, ignore_errors=True)
     image = open_image(frame)
+    exif = Image.Exif()
     with Image.open(frame) as header:
-        exif = header.getexif()
-    exif.pop(0x0112, None)  # the orientation, which `open_image` has applied
+        if time := time_of("", header):
+            exif[_DATE_TIME] = f"{time:%Y:%m:%d %H:%M:%S}"
     count = 0
     for left, top, right, bottom in detect(image):
         if bottom - top < _MIN_HEIGHT:

@@ -91,7 +91,7 @@ def _walk(folder: Path, prefix: str, above: set[tuple[int, int]], skipped: Skipp
             skipped.add("hidden or of the system", name)
         elif not entry.name.isprintable():  # lone surrogates stand for bytes that are not UTF-8
             skipped.add("name is not printable text in UTF-8", name)
-        elif entry.is_dir():
+        elif _is_folder(entry):
             path = Path(entry.path)
             if _identity(path) in above:
                 skipped.add("link to a folder that contains it", name)
@@ -99,10 +99,17 @@ def _walk(folder: Path, prefix: str, above: set[tuple[int, int]], skipped: Skipp
                 yield from _walk(path, name + "/", above | {_identity(path)}, skipped)
         elif Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES:
             skipped.add("no photograph by its suffix", name)
-        elif not entry.is_file():
+        elif not Path(entry.path).is_file():
             skipped.add("not a file, or a link to nothing", name)
         else:
             yield name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
 
 
 def camera_of(name: str, pattern: str | None = None) -> str | None:
@@ -111,15 +118,23 @@ def camera_of(name: str, pattern: str | None = None) -> str | None:
     Args:
         name: path relative to the root of the photographs.
         pattern: regular expression with one group; None tries the first of `CAMERA_PATTERNS`.
+    """
+    match = re.search(pattern or CAMERA_PATTERNS[0], name)
+    return match[1] if match else None
+
+
+def check_camera_pattern(pattern: str) -> None:
+    """Make sure that a pattern is a regular expression with one group.
 
     Raises:
-        UserError: the pattern is not a regular expression with one group.
+        UserError: it is not.
     """
     try:
-        match = re.search(pattern or CAMERA_PATTERNS[0], name)
-        return match[1] if match else None
-    except (re.error, IndexError) as error:
-        raise UserError(f"{pattern!r} is not a regular expression with one group: {error}") from None
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise UserError(f"--camera {pattern}: not a regular expression ({error})") from None
+    if groups != 1:
+        raise UserError(f"--camera {pattern}: not a regular expression with one group, but with {groups}")
 
 
 def time_of(name: str, image: Image.Image) -> datetime | None:

@@ -10,9 +10,10 @@ import utils.interrupts  # noqa: F401 - before slow imports
 # isort: split
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import BertTokenizer
 
@@ -22,6 +23,8 @@ from models.tsn import TSN, TSNOptions
 from utils.errors import UserError, run_script
 from utils.files import atomic_write, read_json, write_json, write_text
 from utils.logs import log
+
+_OURS = {"model": "TSN"}  # metadata of the weights
 
 
 def export_model(checkpoint: Path, vocab: Path, folder: Path, *, half: bool = False) -> None:
@@ -48,7 +51,7 @@ def export_model(checkpoint: Path, vocab: Path, folder: Path, *, half: bool = Fa
     (folder / SETTINGS).unlink(missing_ok=True)
     with atomic_write(folder / WEIGHTS) as temporary:
         try:
-            save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+            save_file({name: value.contiguous() for name, value in weights.items()}, temporary, metadata=_OURS)
         except SafetensorError as error:
             raise UserError(f"cannot write {folder / WEIGHTS}: {error}") from None
     write_text(folder / "vocab.txt", vocab.read_text(encoding="utf-8"))
@@ -59,7 +62,11 @@ def _refuse_other_models(folder: Path) -> None:
     """Raise a `UserError` if the folder holds a model that was not exported by this script."""
     present = [name for name in (WEIGHTS, SETTINGS, "vocab.txt") if (folder / name).exists()]
     settings = read_json(folder / SETTINGS) if SETTINGS in present else None
-    if present and not (isinstance(settings, dict) and settings.keys() == {"sizes", "fuse_padding"}):
+    is_ours = isinstance(settings, dict) and settings.keys() == {"sizes", "fuse_padding"}
+    if not settings and WEIGHTS in present:  # an export that was killed
+        with suppress(SafetensorError, OSError), safe_open(folder / WEIGHTS, "pt") as file:
+            is_ours = file.metadata() == _OURS
+    if present and not is_ours:
         raise UserError(f"{folder} holds another model ({', '.join(present)}): choose an empty folder")
 
 

@@ -156,6 +156,8 @@ def test_conditions(gallery: Gallery) -> None:
         ("camera = '3' -- and", "condition"),
         ("delete from photographs", "condition"),
         ("1) OR (1", "columns"),
+        ("length(repeat(path, 6000000)) > 0", "condition"),
+        ("camera = '" + "3" * 20_000 + "'", "condition"),
     ],
 )
 def test_a_condition_cannot_change_anything(gallery: Gallery, where: str, named: str) -> None:
@@ -166,6 +168,26 @@ def test_a_condition_cannot_change_anything(gallery: Gallery, where: str, named:
     assert len(gallery) == 31
 
 
+def test_times_are_compared(photographs: Path, tmp_path: Path) -> None:
+    """With a date or a part of one."""
+    folder = tmp_path / "door"
+    folder.mkdir()
+    source = sorted((photographs / "test").iterdir())
+    for path, day in zip(source, ("2026-05-01_08-00-00", "2026-05-02_09-30-00", "2026-06-01_10-00-00"), strict=False):
+        (folder / f"{day}.jpg").write_bytes(path.read_bytes())
+    search.main(["index", str(folder), "--index", str(tmp_path / "index")])
+    gallery = Gallery.open(tmp_path / "index", device="cpu")
+
+    def found(where: str) -> list[str]:
+        return sorted(hit.path[:10] for hit in gallery.search("a man", where=where).hits)
+
+    assert found("time > '2026-05-02'") == ["2026-05-02", "2026-06-01"]
+    assert found("time < '2026-05-02T09:00'") == ["2026-05-01"]
+    assert found("time between '2026-05' and '2026-06'") == ["2026-05-01", "2026-05-02"]
+    hit = gallery.search("a man", where="time > '2026-06'").hits[0]
+    assert hit.time == "2026-06-01T10:00:00"
+
+
 def test_answers_replace_what_was_read(gallery: Gallery) -> None:
     """A slot can be changed, added or dropped."""
     results = gallery.search(SENTENCE, answers={"upper_color": "blue", "shoe_color": "white", "gender": None})
@@ -174,8 +196,11 @@ def test_answers_replace_what_was_read(gallery: Gallery) -> None:
     assert "gender" not in results.slots
     assert results.rewrite is not None
     assert "blue coat" in results.rewrite
-    with pytest.raises(UserError, match="colour"):
-        gallery.search(SENTENCE, answers={"colour": "blue"})
+    for sentence, like in ((SENTENCE, []), (None, [results.hits[0].id])):
+        with pytest.raises(UserError, match="colour"):
+            gallery.search(sentence, like=like, answers={"colour": "blue"})
+    assert gallery.search(SENTENCE, answers={"upper_color": "\ud800"}).hits
+    assert gallery.search(SENTENCE, folder="\udcff", like=[results.hits[0].id]).hits == ()
 
 
 def test_the_question_splits_the_results_best(gallery: Gallery) -> None:

@@ -20,8 +20,9 @@ from PIL import Image
 import search
 from data.detection import crop_people, load_detector
 from data.photographs import camera_of, find_photographs, time_of
-from retrieval.gallery import build
+from retrieval.gallery import Gallery, build
 from retrieval.gallery.index import connect, read_manifest, writing
+from tests.chat_server import OK, ChatServer
 from tests.pictures import picture
 from utils.errors import UserError
 
@@ -130,6 +131,7 @@ def test_a_broken_photograph_is_left_out(own: Path, tmp_path: Path, capsys: pyte
         (lambda own, index: ["index", str(own)], "--index"),
         (lambda own, index: ["index", str(own), "--index", str(own)], "other files"),
         (lambda own, index: ["index", str(own), "--index", str(index), "--camera", "("], "regular expression"),
+        (lambda own, index: ["index", str(own), "--index", str(index), "--camera", r"\\d+"], "one group"),
         (lambda own, index: ["index", str(own), "--index", str(index), "--run", str(own)], "no finished run"),
         (lambda own, index: ["index", str(own), "--index", str(index), "--checkpoint", "x/y.pth"], "vocab.txt"),
         (lambda own, index: ["query", "a man", "--index", str(index)], "not an index"),
@@ -170,6 +172,82 @@ def test_another_model_is_refused(own: Path, uninterrupted: Path, tmp_path: Path
     assert run(own, index) == 0, "without a model, the index keeps its own"
     with pytest.raises(UserError, match="folder"):
         run(own.parent, index)
+
+
+def test_other_captions_and_cameras_reach_the_rows(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another captioner with --reindex, another pattern without; the photographs are the same."""
+    index = tmp_path / "index"
+    run(own, index)
+    before = rows_of(index)
+    capsys.readouterr()
+    assert run(own, index, "--camera", r"^(\d)") == 0
+    assert "8 changed" in capsys.readouterr().out
+    assert {row["camera"] for row in rows_of(index)} == {"0"}
+    with ChatServer() as server:
+        values = ["captioner.backend=openai", f"captioner.base_url={server.url}", "captioner.model=m"]
+        with pytest.raises(UserError, match="captioner palette, not openai m"):
+            run(own, index, "--set", *values)
+        assert run(own, index, "--reindex", "--set", *values) == 0
+    after = rows_of(index)
+    assert all(row["caption"] != other["caption"] for row, other in zip(after, before, strict=True))
+    assert read_manifest(index).captioner.backend == "openai"
+    # without a config, the index keeps its captioner, which has nothing to do
+    assert run(own, index) == 0
+    assert "8 unchanged" in capsys.readouterr().out.splitlines()[-2]
+
+
+def test_photographs_without_a_caption_are_asked_about_again(own: Path, tmp_path: Path) -> None:
+    """They are searched by their pixels until then."""
+    index = tmp_path / "index"
+    with ChatServer(lambda request: "refusal") as server:
+        values = ("--set", "captioner.backend=openai", f"captioner.base_url={server.url}", "captioner.model=m")
+        assert run(own, index, *values) == 0
+        rows = rows_of(index)
+        width = len(rows[0]["vector"]) // 2
+        assert all(row["caption"] is None for row in rows)
+        assert all(row["vector"][:width] == row["vector"][width:] for row in rows)
+        server.plan = lambda request: OK
+        assert run(own, index, *values) == 0
+    assert all(row["caption"] for row in rows_of(index))
+
+
+def test_an_unfinished_index_answers_as_before(
+    own: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first build that is interrupted is no index yet; a rebuild that is interrupted leaves the old one."""
+    index = tmp_path / "index"
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval.gallery.build.write_manifest", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(own, index)
+    with pytest.raises(UserError, match="not an index"):
+        Gallery.open(index)
+    assert run(own, index) == 0
+    gallery = Gallery.open(index, device="cpu")
+    before = gallery.search("a man in red")
+    more = ("--reindex", "--checkpoint", str(uninterrupted / "best.pth"), "--set", "model.image_size=[32,16]")
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval.gallery.build.write_manifest", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(own, index, *more)
+    assert gallery.search("a man in red") == before
+    assert run(own, index, *more) == 0
+    after = gallery.search("a man in red")  # the open gallery has noticed the other model
+    assert [hit.score for hit in after.hits] != [hit.score for hit in before.hits]
+    assert len(after.hits) == len(before.hits)
+
+
+def test_a_link_to_itself_is_skipped(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are indexed."""
+    (own / "self.jpg").symlink_to("self.jpg")
+    assert run(own, tmp_path / "index") == 0
+    assert "self.jpg" in capsys.readouterr().err
 
 
 def test_one_process_writes_at_a_time(own: Path, tmp_path: Path) -> None:
@@ -269,7 +347,7 @@ def test_people_are_cropped_out_of_frames(tmp_path: Path) -> None:
         seen.append(image.size)
         return [(10, 20, 60, 120), (200, 100, 299, 199), (0, 0, 10, 20)]  # the last is too small
 
-    assert "4 people in 2 new frames" in crop_people(frames, crops, detect)
+    assert "4 people in 2 new frames" in crop_people(frames, crops, detect, detector="a")
     found, _ = find_photographs(crops)
     assert found == [f"c1/{name}.jpg/{box}.jpg" for name in "ab" for box in ("196_96_300_200", "6_16_64_124")]
     crop = Image.open(crops / found[1])
@@ -278,7 +356,9 @@ def test_people_are_cropped_out_of_frames(tmp_path: Path) -> None:
     (frames / "c1" / "a.jpg").unlink()
     picture(frames / "c2" / "new.png", size=(300, 200))
     (frames / "c2" / "broken.png").write_bytes(b"x")
-    assert "2 people in 1 new frames, 1 unchanged, 1 frames left out" in crop_people(frames, crops, detect)
+    assert "2 people in 1 new frames, 1 unchanged, 1 frames left out" in crop_people(
+        frames, crops, detect, detector="a"
+    )
     assert len(seen) == 3
     assert {name.rpartition("/")[0] for name in find_photographs(crops)[0]} == {"c1/b.jpg", "c2/new.png"}
 

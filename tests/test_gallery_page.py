@@ -70,7 +70,10 @@ def test_the_api_answers(address: str) -> None:
         ({"q": ""}, "nothing to search for"),
         ({"q": "a man", "where": "1=1; drop table x"}, "condition"),
         ({"q": "a man", "where": "camra = 1"}, "camra"),
-        ({"q": "a man", "since": "yesterday"}, "time"),
+        ({"q": "a man", "since": "yesterday"}, "yesterday"),
+        ({"q": "a man", "answers": "[" * 20_000}, "answers"),
+        ({"like": "0" * 16, "answers": '{"bad": "x"}'}, "bad"),
+        ({"q": "a man", "folder": "*" * 20_000}, "folder"),
         ({"q": "a man", "answers": "[1]"}, "answers"),
         ({"q": "a man", "answers": '{"colour": "red"}'}, "colour"),
         ({"q": "a man", "like": "../../etc/passwd"}, "not in the index"),
@@ -95,9 +98,25 @@ def test_no_path_leaves_the_folder(address: str) -> None:
         assert get(address, path).status_code in (404, 405), path
 
 
-def test_other_hosts_are_not_answered(address: str) -> None:
-    """A page of another site, whose name was pointed here, gets nothing."""
+def test_times_filter(address: str) -> None:
+    """As the page sends them."""
+    for name in ("since", "until"):
+        reply = get(address, "/api/search", params={"q": "a man", name: "2026-05-04T12:30"})
+        assert reply.status_code == 200
+        assert reply.json()["hits"] == []  # drawn pictures have no time
+
+
+def test_other_hosts_and_sites_are_not_answered(address: str, indexed: Path) -> None:
+    """A page of another site gets nothing, also if its name was pointed here; an empty token protects nothing."""
     assert get(address, "/api/facets", headers={"Host": "evil.example"}).status_code == 400
+    assert get(address, "/api/facets", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    process, other = start(indexed, **{TOKEN_VARIABLE: ""})
+    try:
+        assert get(other, "/api/facets", headers={"Host": "evil.example"}).status_code == 400
+        assert get(other, "/api/facets").status_code == 200
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_a_token_is_needed_beyond_this_machine(indexed: Path) -> None:
@@ -110,6 +129,12 @@ def test_a_token_is_needed_beyond_this_machine(indexed: Path) -> None:
         assert get(address, "/").status_code == 401
         assert get(address, "/api/facets").status_code == 401
         assert get(address, "/", params={"token": "wrong"}).status_code == 401
+        for headers in (
+            {"Authorization": "a secret"},
+            {"Cookie": "tsn_token=a secret"},
+            {"Cookie": "tsn_token=é".encode()},
+        ):
+            assert get(address, "/api/facets", headers=headers).status_code == 401
         assert get(address, "/api/facets", headers={"Authorization": "Bearer a secret"}).status_code == 200
         with httpx2.Client(follow_redirects=True) as client:
             page = client.get(address, params={"token": "a secret"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,7 +30,6 @@ from data.records import ImageRecord
 from models.tokenizer import load_tokenizer
 from models.tsn import TSN, TSNOptions
 from retrieval.gallery.index import (
-    MANIFEST,
     SLOTS,
     Manifest,
     ModelFiles,
@@ -46,6 +46,7 @@ from utils.progress import Progress
 EXACT_ROWS = 200_000  # up to which all rows are compared with a query; beyond, an approximate index finds candidates
 _BATCH = 512  # photographs between two commits: what a killed run has to embed again
 _MAX_NAMED = 5
+_IDENTITY = ["path", "content", "caption", "camera"]  # columns: a row is up to date if they are
 _KEEP_VERSIONS = timedelta(hours=1)  # of the table, for processes that are reading it
 _PQ_DIMENSIONS = 8  # of the vector per byte of its code
 _ITERATIONS, _SAMPLE_RATE = 15, 128  # of k-means, and vectors per centroid; more take longer and find no more
@@ -130,36 +131,45 @@ def update_index(
     if not names:
         raise UserError(f"{root} holds no photograph")
     files = _hash_files(root, names)
-    write_manifest(index, manifest)
-    database = connect(index)
-    schema = columns(model.sizes.embed)
-    try:
+    database, schema = connect(index), columns(model.sizes.embed)
+    with writing_rows(index):
         table = database.create_table(manifest.table, schema=schema, exist_ok=True)
-        rows = table.search().select(["path", "content"]).limit(max(1, table.count_rows())).to_arrow()
-        known = dict(zip(rows["path"].to_pylist(), rows["content"].to_pylist(), strict=True))
-        new = [file for file in files if known.get(file.name) != file.content]
-        captions, problems = _caption(index, manifest, captioner, new, texts or {})
-        changes = Changes(unchanged=len(files) - len(new))
-        for rows in _rows(new, captions, manifest, model, changes.broken):
-            if rows.num_rows:
-                table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
-        readable = [file.name for file in new if file.name not in changes.broken]
-        changes.changed = sum(name in known for name in readable)
-        changes.added = len(readable) - changes.changed
-        changes.uncaptioned = {name: problem for name, problem in problems.items() if name not in changes.broken}
-        gone = sorted(known.keys() - {file.name for file in files if file.name not in changes.broken})
-        changes.forgotten = len(gone)
+        rows = table.search().select(_IDENTITY).limit(max(1, table.count_rows())).to_arrow()
+    known = {row["path"]: (row["content"], row["caption"], row["camera"]) for row in rows.to_pylist()}
+    captions, problems = _caption(index, manifest, captioner, files, texts or {})
+    identity = {one.name: (one.content, captions.get(one.name), camera_of(one.name, manifest.camera)) for one in files}
+    new = [file for file in files if known.get(file.name) != identity[file.name]]
+    changes = Changes(unchanged=len(files) - len(new))
+    for batch in _rows(new, captions, manifest, model, changes.broken):
+        with writing_rows(index):
+            table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(batch)
+    readable = [file.name for file in new if file.name not in changes.broken]
+    changes.changed = sum(name in known for name in readable)
+    changes.added = len(readable) - changes.changed
+    changes.uncaptioned = {name: problem for name, problem in problems.items() if name not in changes.broken}
+    gone = sorted(known.keys() - {file.name for file in files if file.name not in changes.broken})
+    changes.forgotten = len(gone)
+    with writing_rows(index):
         _forget(table, gone)
-        for name in set(database.list_tables().tables) - {manifest.table}:  # of a model that the index had before
-            database.drop_table(name)
         if new or gone:
             _optimize(table)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot write to the index {index}: {' '.join(str(error).split())[:300]}") from error
     if not table.count_rows():
-        (index / MANIFEST).unlink()
         raise UserError(f"none of the {len(files)} photographs of {root} can be read: {changes.lines()[1]}")
+    write_manifest(index, manifest)
+    with writing_rows(index):
+        for name in set(database.list_tables().tables) - {manifest.table}:  # of a model that the index had before
+            database.drop_table(name)
     return changes
+
+
+@contextmanager
+def writing_rows(index: Path) -> Iterator[None]:
+    """Turn what LanceDB raises while it writes into one line."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"cannot write to the index {index}: {reason}") from error
 
 
 def _hash_files(root: Path, names: Sequence[str]) -> list[_File]:
@@ -244,7 +254,7 @@ def _columns_of(
         "width": size[0],
         "height": size[1],
         "camera": camera_of(file.name, manifest.camera),
-        "time": time,
+        "time": time.isoformat() if time else None,
         "caption": caption,
         **{name: getattr(slots, name) for name in SLOTS},
     }

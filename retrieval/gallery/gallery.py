@@ -23,7 +23,7 @@ from data.images import open_image
 from models.tokenizer import MAX_WORDS, clean_text, tokenize
 from models.tsn import TSN
 from retrieval.gallery.build import EXACT_ROWS, load_model
-from retrieval.gallery.index import SLOTS, Manifest, connect, read_manifest
+from retrieval.gallery.index import MANIFEST, SLOTS, Manifest, connect, read_manifest, reading
 from retrieval.gallery.question import Question, best_question
 from utils.errors import UserError
 
@@ -36,6 +36,9 @@ _QUESTION_DEPTH = 50  # results that a question should split
 ANSWER_GAIN, _ANSWER_DEPTH = 0.01, 1000  # of a slot that the user named, and rows that it can move
 _COLUMNS = ["id", "path", "folder", "camera", "time", "width", "height", "caption", *SLOTS]
 _STATEMENT = re.compile(r";|--|/\*|\b(?:insert|update|delete|drop|alter|create|copy|attach)\b", re.IGNORECASE)
+_CALL, _FUNCTIONS = re.compile(r"(\w+)\s*\("), {"in", "and", "or", "not", "like", "between", "lower", "upper", "cast"}
+_LONGEST_CONDITION = 10_000  # letters
+_MATCHED_AT_ONCE = 32
 _QUOTED = re.compile(r"'(?:[^']|'')*'")
 
 
@@ -139,21 +142,30 @@ class Gallery:
 
     def __init__(self, index: Path, *, device: str = "auto") -> None:
         self.index = index
-        self.manifest: Manifest = read_manifest(index)
-        self.manifest.model.check_unchanged()
         self._device = device
         self._lock = threading.Lock()
-        self._table = _open_table(index, self.manifest)
-        self._rows: _Rows | None = None
-        self._version = -1
+        self._stamp = self._version = -1
+        self._open_index()
 
     @classmethod
     def open(cls, index: str | Path, *, device: str = "auto") -> Gallery:
         """Open an index that `search.py index` has built."""
         return cls(Path(index), device=device)
 
+    def _open_index(self) -> None:
+        """Open the index as its manifest describes it now."""
+        stamp = (self.index / MANIFEST).stat().st_mtime_ns if (self.index / MANIFEST).is_file() else 0
+        manifest: Manifest = read_manifest(self.index)
+        manifest.model.check_unchanged()
+        with reading(self.index):
+            self._table = connect(self.index).open_table(manifest.table)
+        self.manifest, self._stamp, self._version = manifest, stamp, -1
+        for name in ("model", "rewriter"):
+            self.__dict__.pop(name, None)
+
     def __len__(self) -> int:
-        return int(self._table.count_rows())
+        with reading(self.index):
+            return int(self._table.count_rows())
 
     @property
     def root(self) -> Path:
@@ -185,15 +197,20 @@ class Gallery:
         weight, rerank = options.get("weight"), options.get("rerank")
         weight = self.manifest.weight if weight is None else weight
         rerank = self.manifest.rerank if rerank is None else rerank
-        like, unlike = options.get("like", ()), options.get("unlike", ())
+        like = [str(_text(one)) for one in options.get("like", ())]
+        unlike = [str(_text(one)) for one in options.get("unlike", ())]
         rows = self._current_rows()
-        sentence = sentence and sentence.encode(errors="replace").decode()  # half of a surrogate pair is no text
+        sentence = _text(sentence)
+        answers = {name: _text(value) for name, value in answers.items()}
+        if unknown := sorted(answers.keys() - set(SLOTS)):
+            raise UserError(f"there is no slot {unknown[0]}: the slots are {', '.join(SLOTS)}")
         query = self._query(sentence, image, answers, weight, has_examples=bool(like))
         vector = query.vector + self._examples(rows, like, LIKE) - self._examples(rows, unlike, UNLIKE)
         chosen = self._condition(options.get("where"), options.get("folder"))
         depth = max(top, rerank, _QUESTION_DEPTH)
         given = {name: value for name, value in answers.items() if value}
-        scores, found = rows.best(vector, _ANSWER_DEPTH if given else depth, chosen, self._table)
+        with reading(self.index):
+            scores, found = rows.best(vector, _ANSWER_DEPTH if given else depth, chosen, self._table)
         if given:
             scores, found = prefer(given, scores, found)
         if rerank and sentence and found.num_rows:
@@ -209,22 +226,32 @@ class Gallery:
 
     def facets(self) -> dict[str, list[str]]:
         """Return the cameras and folders of the index, each in order."""
-        meta = self._table.search().select(["camera", "folder"]).limit(self._table.count_rows() or 1).to_arrow()
+        self._current_rows()
+        with reading(self.index):
+            meta = self._table.search().select(["camera", "folder"]).limit(self._table.count_rows() or 1).to_arrow()
         return {name: sorted(filter(None, meta[name].unique().to_pylist()), key=_natural) for name in meta.schema.names}
 
     def path_of(self, photograph: str) -> Path | None:
         """Return the file of the photograph with this id; None if the index has no such photograph."""
         if not re.fullmatch(r"[0-9a-f]{16}", photograph):
             return None
-        row = self._table.search().where(f"id = '{photograph}'").select(["path"]).limit(1).to_arrow()
+        with reading(self.index):
+            row = self._table.search().where(f"id = '{photograph}'").select(["path"]).limit(1).to_arrow()
         return self.root / row["path"][0].as_py() if row.num_rows else None
 
     def _current_rows(self) -> _Rows:
-        """Return the rows of the table as it is now."""
+        """Return the rows of the index as it is now."""
         with self._lock:
-            version = self._table.version
-            if self._rows is None or version != self._version:
-                self._rows, self._version = _Rows(self._table), version
+            try:
+                stamp = (self.index / MANIFEST).stat().st_mtime_ns
+            except OSError:
+                stamp = 0
+            if stamp != self._stamp:
+                self._open_index()
+            with reading(self.index):
+                version = self._table.version
+                if version != self._version:
+                    self._rows, self._version = _Rows(self._table), version
             return self._rows
 
     def _query(
@@ -249,8 +276,6 @@ class Gallery:
             return _Query(vector, None, Slots(), notes)
         rewrite = self._rewrite(sentence, notes)
         slots = parse(rewrite or "")
-        if unknown := sorted(answers.keys() - set(SLOTS)):
-            raise UserError(f"there is no slot {unknown[0]}: the slots are {', '.join(SLOTS)}")
         if answers:
             slots = replace(slots, **answers)
             rewrite = render(slots) if slots else None
@@ -289,7 +314,8 @@ class Gallery:
         wanted = [f"id = '{one}'" if one else f"path = {quote(name)}" for one, name in zip(ids, names, strict=True)]
         vectors = []
         for name, condition in zip(names, wanted, strict=True):
-            row = self._table.search().where(condition).select(["vector"]).limit(1).to_arrow()
+            with reading(self.index):
+                row = self._table.search().where(condition).select(["vector"]).limit(1).to_arrow()
             if not row.num_rows:
                 raise UserError(f"{name} is not in the index: give the path or the id of a photograph in it")
             vectors.append(_vectors(row)[0])
@@ -303,16 +329,23 @@ class Gallery:
         """
         parts = []
         if where:
-            if _STATEMENT.search(_QUOTED.sub("", where)):
-                raise UserError(f"--where {where}: only a condition is possible, such as camera = '3'")
+            where = str(_text(where))
+            plain = _QUOTED.sub("''", where)
+            called = {name.lower() for name in _CALL.findall(plain)} - _FUNCTIONS
+            if _STATEMENT.search(plain) or called or len(where) > _LONGEST_CONDITION:
+                raise UserError(f"--where {where[:200]}: only a condition is possible, such as camera = '3'")
             try:
                 self._table.search().where(f"({where})").select(["id"]).limit(1).to_arrow()
             except (ValueError, RuntimeError, OSError) as error:
                 known = ", ".join(name for name in self._table.schema.names if name != "vector")
                 reason = re.sub(r"^.*?(?:error: )+", "", " ".join(str(error).split()), flags=re.IGNORECASE)
-                raise UserError(f"--where {where}: {reason[:200]} (the columns are {known})") from None
+                reason = reason.partition(". Valid fields")[0][:200]
+                raise UserError(f"--where {where}: {reason} (the columns are {known})") from None
             parts.append(f"({where})")
         if folder:
+            folder = str(_text(folder))
+            if len(folder) > _LONGEST_CONDITION:
+                raise UserError("--folder: the pattern is too long")
             pattern = re.escape(folder).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
             parts.append(f"regexp_like(path, {quote(f'^{pattern}(/|$)')})")
         return " AND ".join(parts) or None
@@ -333,10 +366,12 @@ class Gallery:
                 continue
         if not kept or model.tokenizer is None:
             return scores, found
-        tokens = model.encode_image(torch.stack(pixels).to(device))[0]
-        ids, mask = tokenize(model.tokenizer, [sentence])
-        ids, mask = (one.to(device).expand(len(kept), -1) for one in (ids, mask))
-        logits = model.match(tokens, ids, mask).float().cpu().numpy()
+        ids, mask = (one.to(device) for one in tokenize(model.tokenizer, [sentence]))
+        parts = []
+        for part in torch.stack(pixels).split(_MATCHED_AT_ONCE):
+            tokens = model.encode_image(part.to(device))[0]
+            parts.append(model.match(tokens, ids.expand(len(part), -1), mask.expand(len(part), -1)).float().cpu())
+        logits = torch.cat(parts).numpy()
         matched = scores[kept] + logits
         order = np.argsort(-matched, kind="stable")
         rest = [row for row in range(found.num_rows) if row not in set(kept)]
@@ -350,7 +385,7 @@ class Gallery:
             id=row["id"],
             path=row["path"],
             camera=row["camera"],
-            time=row["time"].isoformat() if row["time"] else None,
+            time=row["time"],
             caption=row["caption"],
             slots=seen,
             reasons={name: agreement(value, seen.get(name)) for name, value in wanted.items()},
@@ -433,16 +468,15 @@ def _top(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     return places[np.lexsort((places, -scores[places]))][:count]
 
 
-def _open_table(index: Path, manifest: Manifest) -> Any:
-    try:
-        return connect(index).open_table(manifest.table)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise UserError(f"{index} is incomplete: run search.py index again ({str(error)[:120]})") from None
-
-
 def _vectors(rows: pa.Table) -> NDArray[np.float32]:
     column = rows["vector"].combine_chunks()
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1).astype(np.float32)
+    width = column.type.list_size
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), width).astype(np.float32)
+
+
+def _text(text: str | None) -> str | None:
+    """Return a text without halves of surrogate pairs, which are no text, and without NUL, which ends one in SQL."""
+    return text and text.encode(errors="replace").decode().replace("\0", " ")
 
 
 def _filled(slots: Slots) -> dict[str, str]:
@@ -456,4 +490,4 @@ def quote(text: str) -> str:
 
 def _natural(text: str) -> list[tuple[int, str]]:
     """Sort key in which camera 2 precedes camera 10."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", text)]

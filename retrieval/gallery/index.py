@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, field_validator
 
 from captioning.options import CaptionerOptions
 from captioning.style.template import Slots
-from data.photographs import camera_of
 from data.records import read_entries
 from utils.errors import UserError
 from utils.files import write_json
 from utils.options import Fraction, NonNegativeInt
 
-MANIFEST, LOCK = "index.json", ".lock"
+MANIFEST, LOCK = "index.json", ".tsn-index.lock"
 VERSION = 1  # of the table's columns
 SLOTS = tuple(field.name for field in fields(Slots))
 _HASH_BLOCK = 1 << 20
@@ -106,8 +105,11 @@ class ModelFiles(BaseModel, extra="forbid"):
 class Manifest(BaseModel, extra="forbid"):
     """What an index was built from, and how it is searched unless a query says otherwise.
 
+    It is written when an index is complete: until then, queries are answered by what was there before.
+
     Attributes:
         folder: the folder of the photographs.
+        frames, detector: the folder of the whole frames and the detector, if the photographs were cropped out of them.
         camera: regular expression that finds the camera in a path; None for the usual one.
         weight: of the rewrite, w.
         rewrite_image: share of the similarity of rewrite and photograph in that of the rewrite.
@@ -115,14 +117,21 @@ class Manifest(BaseModel, extra="forbid"):
         captioner: models that describe photographs and rewrite queries.
     """
 
-    version: int
+    version: int = VERSION
     folder: str
+    frames: str | None = None
+    detector: str | None = None
     camera: str | None
     model: ModelFiles
     weight: Fraction
     rewrite_image: Fraction
     rerank: NonNegativeInt
     captioner: Annotated[CaptionerOptions, _FromDict]
+
+    @field_validator("folder", "frames")
+    @classmethod
+    def _resolve(cls, folder: str | None) -> str | None:
+        return folder and str(Path(folder).resolve())
 
     @property
     def table(self) -> str:
@@ -150,40 +159,15 @@ def write_manifest(index: Path, manifest: Manifest) -> None:
     write_json(index / MANIFEST, manifest.model_dump(mode="json"))
 
 
-def new_manifest(
-    *,
-    folder: Path,
-    model: ModelFiles,
-    captioner: CaptionerOptions,
-    camera: str | None,
-    weight: float,
-    rewrite_image: float,
-    rerank: int,
+def choose_manifest(
+    index: Path, wanted: Manifest, *, model_is_chosen: bool, config_is_chosen: bool, rebuild: bool
 ) -> Manifest:
-    """Return the manifest of an index of this folder.
-
-    Raises:
-        UserError: the pattern of the camera is no regular expression with one group.
-    """
-    camera_of("", camera)
-    return Manifest(
-        version=VERSION,
-        folder=str(folder.absolute()),
-        camera=camera,
-        model=model,
-        captioner=captioner,
-        weight=weight,
-        rewrite_image=rewrite_image,
-        rerank=rerank,
-    )
-
-
-def choose_manifest(index: Path, wanted: Manifest, *, model_is_chosen: bool, rebuild: bool) -> Manifest:
     """Return the manifest to build an index from: that of the existing index, which must go with the wanted one.
 
     Args:
         wanted: by the arguments of this call.
-        model_is_chosen: whether the arguments name a model; if not, the index keeps its own.
+        model_is_chosen, config_is_chosen: whether the arguments name a model, and a config or some of its keys; if not,
+            the index keeps its own.
         rebuild: whether the wanted manifest replaces that of the index.
 
     Raises:
@@ -192,12 +176,11 @@ def choose_manifest(index: Path, wanted: Manifest, *, model_is_chosen: bool, reb
     if rebuild or not (index / MANIFEST).is_file():
         return wanted
     existing = read_manifest(index)
-    pairs = {
-        "folder": (existing.folder, wanted.folder),
-        "captioner": tuple(
-            f"{one.backend} {one.model or ''}".strip() for one in (existing.captioner, wanted.captioner)
-        ),
-    }
+    backends = [f"{one.backend} {one.model or ''}".strip() for one in (existing.captioner, wanted.captioner)]
+    pairs = {"folder": (existing.frames or existing.folder, wanted.frames or wanted.folder)}
+    pairs["detector"] = (existing.detector or "none", wanted.detector or "none")
+    if config_is_chosen:
+        pairs["captioner"] = (backends[0], backends[1])
     if model_is_chosen and existing.model.digest != wanted.model.digest:
         pairs["model"] = (str(existing.model), str(wanted.model))
     for what, (own, other) in pairs.items():
@@ -207,7 +190,12 @@ def choose_manifest(index: Path, wanted: Manifest, *, model_is_chosen: bool, reb
                 "build it again"
             )
     existing.model.check_unchanged()
-    return existing if wanted.camera is None else existing.model_copy(update={"camera": wanted.camera})
+    changes: dict[str, Any] = {} if wanted.camera is None else {"camera": wanted.camera}
+    if config_is_chosen:
+        changes["captioner"] = wanted.captioner
+    if model_is_chosen:
+        changes |= {name: getattr(wanted, name) for name in ("weight", "rewrite_image", "rerank")}
+    return existing.model_copy(update=changes)
 
 
 @contextmanager
@@ -221,13 +209,26 @@ def writing(index: Path) -> Iterator[None]:
         if index.is_dir() and not (index / LOCK).exists() and any(index.iterdir()):
             raise UserError(f"--index {index} holds other files: choose a new folder for the index")
         index.mkdir(parents=True, exist_ok=True)
-        with (index / LOCK).open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
+        file = (index / LOCK).open("a")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(f"another process is writing to {index}: wait until it has finished") from None
     except OSError as error:
         raise UserError(f"cannot write to the index {index}: {error.strerror or error}") from error
+    with file:
+        yield
+
+
+@contextmanager
+def reading(index: Path) -> Iterator[None]:
+    """Turn what LanceDB raises in this context into one line."""
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the index {index} cannot be read, or is not finished: run search.py index again ({reason})"
+        ) from None
 
 
 def columns(embed: int) -> pa.Schema:
@@ -242,7 +243,7 @@ def columns(embed: int) -> pa.Schema:
             ("width", pa.int32()),
             ("height", pa.int32()),
             ("camera", pa.string()),
-            ("time", pa.timestamp("s")),
+            ("time", pa.string()),  # ISO 8601, which sorts by time and compares with parts ("2026-05")
             ("caption", pa.string()),
             *((name, pa.string()) for name in SLOTS),
             ("vector", pa.list_(pa.float16(), 2 * embed)),
@@ -252,7 +253,7 @@ def columns(embed: int) -> pa.Schema:
 
 def photograph_id(path: str) -> str:
     """Return a short identifier that can stand in an address."""
-    return hashlib.blake2b(path.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
 def connect(index: Path) -> Any:

@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -73,8 +74,8 @@ class SearchRequest(BaseModel):
         """
         conditions = [f"({self.where})"] if self.where else []
         conditions += [f"camera = {quote(self.camera)}"] if self.camera else []
-        conditions += [f"time >= {quote(self.since)}"] if self.since else []
-        conditions += [f"time <= {quote(self.until)}"] if self.until else []
+        conditions += [f"time >= {quote(_read_time(self.since))}"] if self.since else []
+        conditions += [f"time <= {quote(_read_time(self.until))}"] if self.until else []
         return SearchOptions(
             top=self.top,
             like=self.like,
@@ -87,26 +88,29 @@ class SearchRequest(BaseModel):
         )
 
 
-def create_app(gallery: Gallery, *, token: str | None = None) -> FastAPI:
+def create_app(gallery: Gallery, *, token: str | None = None, host: str = "127.0.0.1") -> FastAPI:
     """Return the application.
 
     Args:
         gallery: the index to search.
         token: that every request must bring, as a cookie or as `Authorization: Bearer`; without one, only requests that
-            name this machine as their host are answered, so that no page of another site can send any.
+            name this machine as their host are answered. Browsers' requests from pages of other sites are refused.
+        host: the address that the server listens on.
     """
     app = FastAPI(title="TSN", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    _add_guard(app, token)
+    _add_guard(app, token, [*_LOOPBACK_NAMES, host])
     _add_page(app, gallery)
     _add_api(app, gallery)
     return app
 
 
-def _add_guard(app: FastAPI, token: str | None) -> None:
+def _add_guard(app: FastAPI, token: str | None, hosts: list[str]) -> None:
     """Refuse requests without the token, and tell browsers to load nothing from elsewhere."""
 
     @app.middleware("http")
     async def guard(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") and request.url.path != "/":
+            return PlainTextResponse("requests from other sites are not answered", status_code=403)
         if token is not None and not _is_allowed(request, token):
             given = request.query_params.get("token")
             if request.url.path == "/" and given and hmac.compare_digest(given.encode(), token.encode()):
@@ -118,10 +122,11 @@ def _add_guard(app: FastAPI, token: str | None) -> None:
         response.headers["Content-Security-Policy"] = _POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
         return response
 
     if token is None:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
     @app.exception_handler(UserError)
     async def explain(request: Request, error: UserError) -> JSONResponse:
@@ -186,9 +191,17 @@ def _secret(token: str) -> str:
 
 
 def _is_allowed(request: Request, token: str) -> bool:
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    given = request.headers.get("authorization", "")
     cookie = request.cookies.get(_COOKIE, "")
-    return hmac.compare_digest(given.encode(), token.encode()) or hmac.compare_digest(cookie, _secret(token))
+    pairs = ((given, f"Bearer {token}"), (cookie, _secret(token)))
+    return any(hmac.compare_digest(one.encode(errors="replace"), other.encode()) for one, other in pairs)
+
+
+def _read_time(text: str) -> str:
+    try:
+        return datetime.fromisoformat(text).isoformat()
+    except ValueError:
+        raise UserError(f"{text[:40]!r} is no time, such as 2026-05-04T12:30") from None
 
 
 def _read_answers(text: str) -> dict[str, str | None]:
@@ -196,7 +209,7 @@ def _read_answers(text: str) -> dict[str, str | None]:
         answers = json.loads(text)
         if isinstance(answers, dict) and all(isinstance(value, str | None) for value in answers.values()):
             return answers
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     raise UserError('answers should be a JSON object of slots, such as {"upper_color": "red", "shoes": null}')
 
@@ -207,7 +220,7 @@ def run_server(gallery: Gallery, *, host: str, port: int) -> None:
     Raises:
         UserError: the port is in use, or other machines could connect and there is no token.
     """
-    token = os.environ.get(TOKEN_VARIABLE)
+    token = os.environ.get(TOKEN_VARIABLE) or None
     if not _is_loopback(host) and not token:
         raise UserError(
             f"--host {host} lets other machines see the photographs: set {TOKEN_VARIABLE} to a secret that they need, "
@@ -228,7 +241,7 @@ def run_server(gallery: Gallery, *, host: str, port: int) -> None:
     address = f"http://{shown}:{listener.getsockname()[1]}/"
     log.info(f"{len(gallery)} photographs at {address}{'?token=...' if token else ''} (Ctrl-C ends the server)")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises the signal again when it has ended
-    config = uvicorn.Config(create_app(gallery, token=token), log_level="warning", access_log=False)
+    config = uvicorn.Config(create_app(gallery, token=token, host=host), log_level="warning", access_log=False)
     with suppress(KeyboardInterrupt):  # the usual end
         uvicorn.Server(config).run(sockets=[listener])
 

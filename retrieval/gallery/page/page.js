@@ -47,6 +47,7 @@ async function search({ remember = true } = {}) {
   if (remember) history.pushState(null, "", parts ? `?${parts}` : location.pathname);
   showFilters();
   if (!state.q && !state.like.length) {
+    latest++;
     $("results").replaceChildren();
     $("chips").replaceChildren();
     $("question").hidden = true;
@@ -57,7 +58,7 @@ async function search({ remember = true } = {}) {
   const start = performance.now();
   try {
     const reply = await fetch(`/api/search?${parts}`);
-    const found = await reply.json();
+    const found = reply.headers.get("content-type")?.includes("json") ? await reply.json() : { error: await reply.text() };
     if (number !== latest) return;
     if (!reply.ok) {
       const problem = found.error || found.detail?.map((one) => `${one.loc.at(-1)}: ${one.msg}`).join("; ");
@@ -229,7 +230,7 @@ addEventListener("keydown", (event) => {
     return;
   }
   const cards = [...document.querySelectorAll("article")];
-  if (!cards.length || (typing && event.key !== "ArrowDown") || event.target.matches("select")) return;
+  if (!cards.length || (typing && !(event.target.id === "sentence" && event.key === "ArrowDown"))) return;
   const place = cards.indexOf(event.target.closest("article"));
   const row = cards[0].parentElement.offsetTop;
   const columns = cards.filter((one) => one.parentElement.offsetTop === row).length;
