@@ -18,6 +18,7 @@ from captioning.exact import ExactCaptioner, slots
 from captioning.rules import read
 from captioning.style.template import parse
 from data.demo import DrawnSet, Shot, draw_people, take_photograph
+from data.demo.canvas import Canvas, Shape
 from data.demo.people import sample_people, write_queries
 from data.demo.randomized import random_shade
 from data.demo.scene import CAMERAS
@@ -200,3 +201,29 @@ def test_only_drawn_pictures_have_exact_captions(tmp_path: Path) -> None:
     """A photograph has no record of what it shows."""
     with pytest.raises(UserError, match=r"captioner\.backend=exact: .*attributes\.json is missing"):
         list(ExactCaptioner().describe([picture(tmp_path / "imgs" / "a.png")]))
+
+
+def test_prints_and_passers_by_change_no_description() -> None:
+    """They are on some randomized pictures of a person, who is described as without them; the demo has none."""
+    people = sample_people(11, {"test": 12})["test"]
+    shots = [Shot(5, n, 0, "test", person, camera=2, view="front", randomized=True) for n, person in enumerate(people)]
+    for shot in shots:
+        described = {name: value for name, value in take_photograph(shot)[1].items() if value is not None}
+        assert all(value == getattr(shot.person, name) for name, value in described.items())
+
+
+def test_a_print_colors_a_part_and_leaves_its_area() -> None:
+    """Only where the part is visible."""
+    canvas = Canvas(60, 120, (0.3, 0.6), np.random.default_rng(0))
+    canvas.paint(Shape(polygons=[np.array([[10, 10], [50, 10], [50, 60], [10, 60]])]), (200, 0, 0), "upper")
+    before = canvas.visible_areas()
+    assert canvas.extent("lower") is None
+    left, top, right, bottom = canvas.extent("upper") or (0, 0, 0, 0)
+    assert (left, top) == (10, 10)
+    assert (right, bottom) in {(50, 60), (49, 59)}
+    canvas.print_on("upper", np.ones((120, 60), bool), (0, 0, 200))
+    assert canvas.visible_areas() == before
+    picture = canvas.compose(np.zeros((40, 20, 3), np.float32))
+    assert picture[10, 10, 2] > 100
+    assert picture[10, 10, 0] == 0
+    assert picture[38, 10].sum() == 0

@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 
 from data.demo.body import VIEWS, Pose
-from data.demo.canvas import OVERSAMPLING, Canvas
+from data.demo.canvas import OVERSAMPLING, Canvas, Floats
 from data.demo.figure import Figure, paint_figure
-from data.demo.people import Person, sample_people, write_queries
-from data.demo.randomized import random_background, random_camera, random_shade
-from data.demo.scene import CAMERAS, cast_shadow, paint_background, paint_obstacle, record
+from data.demo.people import Person, sample_people, sample_person, write_queries
+from data.demo.randomized import print_on_cloth, random_background, random_camera, random_shade
+from data.demo.scene import CAMERAS, Camera, Rng, cast_shadow, paint_background, paint_obstacle, record
 from utils.errors import UserError
 from utils.files import atomic_write, read_json, write_json
 from utils.processes import map_in_processes
 from utils.progress import Progress
 
 VERSION = 2  # of the drawing: raise it when pictures change, so that existing data sets are drawn again
+RANDOMIZED_VERSION = 2  # the same for randomized pictures alone
 STAMP, ANNOTATION, ATTRIBUTES = "demo.json", "reid_raw.json", "attributes.json"
 
 # Area in which a part can be recognized, in pixels of the picture.
@@ -65,7 +66,7 @@ class DrawnSet:
 
 DEMO = DrawnSet(seed=2024, train_people=400, val_people=50, test_people=100, train_images=6, eval_images=4)
 PRETRAINING = DrawnSet(
-    seed=7, train_people=4000, val_people=60, test_people=60, train_images=5, eval_images=4, randomized=True
+    seed=7, train_people=8000, val_people=60, test_people=60, train_images=4, eval_images=4, randomized=True
 )
 
 
@@ -88,7 +89,7 @@ def draw_people(root: Path, drawn: DrawnSet = DEMO, *, workers: int | None = Non
     counts = {"train": drawn.train_people, "val": drawn.val_people, "test": drawn.test_people}
     images = {"train": drawn.train_images, "val": drawn.eval_images, "test": drawn.eval_images}
     requested = {"version": VERSION, "seed": seed, "people": counts, "images": [images["train"], images["val"]]}
-    requested |= {"randomized": True} if randomized else {}
+    requested |= {"randomized": RANDOMIZED_VERSION} if randomized else {}
     if root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
         stamp = read_json(root / STAMP) if (root / STAMP).is_file() else None
         if not isinstance(stamp, dict) or "finished" not in stamp:
@@ -142,6 +143,8 @@ def take_photograph(shot: Shot) -> tuple[bytes, dict[str, str | None]]:
         x = width * (0.5 + rng.normal(0, 0.06))
         crown = height * rng.uniform(0.93, 1.03) - 0.985 * tall
         background = random_background(width, height, rng)
+        if rng.random() < 0.25:
+            background = _add_passer_by(background, site, shot, rng)
     else:
         tall = height * rng.uniform(0.86, 0.93)
         x = width * (0.5 + rng.normal(0, 0.025))
@@ -159,10 +162,35 @@ def take_photograph(shot: Shot) -> tuple[bytes, dict[str, str | None]]:
         y=crown,
     )
     paint_figure(Figure(canvas, shot.person, pose, random_shade if shot.randomized else None))
+    if shot.randomized:
+        look = np.random.default_rng((shot.person.look, 1))  # the same prints in every picture of the person
+        for part, share in (("upper", 0.4), ("lower", 0.15)):
+            if look.random() < share:
+                print_on_cloth(canvas, part, look)
     if rng.random() < site.obstacle_share:
         paint_obstacle(canvas, site, rng)
     jpeg = record(canvas.compose(background), site, rng)
     return jpeg, _visible_attributes(canvas.visible_areas(), shot.person, shot.view)
+
+
+def _add_passer_by(background: Floats, site: Camera, shot: Shot, rng: Rng) -> Floats:
+    """Return the background with another person in it, smaller or at the edge of the picture."""
+    height, width = (OVERSAMPLING * side for side in background.shape[:2])
+    canvas = Canvas(width, height, site.light, rng)
+    tall = height * rng.uniform(0.4, 0.9)
+    view = VIEWS[sorted(VIEWS)[int(rng.integers(len(VIEWS)))]]
+    pose = Pose(
+        heading=float((1 if rng.random() < 0.5 else -1) * view + rng.normal(0, 7)),
+        phase=float(rng.random()),
+        stride=float(rng.uniform(0.1, 0.9)),
+        pitch=site.pitch,
+        height=tall,
+        x=width * float(rng.choice([-0.05, 0.08, 0.92, 1.05]) + rng.normal(0, 0.06)),
+        y=height * rng.uniform(0.6, 1.0) - 0.985 * tall,
+    )
+    person = sample_person(Random(f"{shot.seed} passer-by {shot.number} {shot.place}"))
+    paint_figure(Figure(canvas, person, pose, random_shade))
+    return canvas.compose(background)
 
 
 def _visible_attributes(areas: dict[str, float], person: Person, view: str) -> dict[str, str | None]:

@@ -128,6 +128,18 @@ class Canvas:
             rows = (np.arange(y0, y1) / color.distance) % 1 < 0.42
             self._fill(layers, inside & rows[:, None], color.second, part)
 
+    def print_on(self, part: str, where: NDArray[np.bool_], color: Color) -> None:
+        """Give a part another color in a region, [H, W] of the canvas; its shading stays, as on printed cloth."""
+        of_part = np.array([painted == part for _, painted in self._layers])[self._top]
+        self._fill(self._top, where & of_part, color, part)
+
+    def extent(self, part: str) -> tuple[int, int, int, int] | None:
+        """Return left, top, right and bottom of what is visible of a part, in canvas pixels, or None if nothing is."""
+        rows, columns = np.nonzero(np.array([painted == part for _, painted in self._layers])[self._top])
+        if not len(rows):
+            return None
+        return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
+
     def _fill(self, layers: NDArray[np.uint8], where: NDArray[np.bool_], color: Color, part: str) -> None:
         np.copyto(layers, len(self._layers), where=where)
         self._layers.append((color, part))

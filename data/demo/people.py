@@ -108,7 +108,7 @@ def sample_people(seed: int, counts: Mapping[str, int]) -> dict[str, list[Person
         pairs = ceil(count * 0.1 / 2) if count > 1 else 0  # a tenth differ from another person in one attribute only
         people: list[Person] = []
         while len(people) < count:
-            group = [_sample_person(rng)]
+            group = [sample_person(rng)]
             if len(people) < 2 * pairs:
                 group.append(_sample_twin(group[0], rng))
             descriptions = {person.description() for person in group}
@@ -120,7 +120,8 @@ def sample_people(seed: int, counts: Mapping[str, int]) -> dict[str, list[Person
     return splits
 
 
-def _sample_person(rng: Random) -> Person:
+def sample_person(rng: Random) -> Person:
+    """Return a person with random attributes."""
     gender = rng.choice(("male", "female"))
     lower_garment = _sample(rng, f"{gender}_lower")
     upper_garment = _sample(rng, f"{gender}_upper")

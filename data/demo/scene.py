@@ -31,6 +31,7 @@ class Camera:
     obstacle: str
     obstacle_share: float
     quality: int
+    saturation: float = 1.0
 
 
 CAMERAS = [Camera(**fields) for fields in read_tables(Path(__file__).with_suffix(".yaml"))]
@@ -111,6 +112,9 @@ def record(pixels: Floats, camera: Camera, rng: Rng) -> bytes:
     image = Image.fromarray(pixels.astype(np.uint8))
     image = image.filter(ImageFilter.GaussianBlur(camera.blur * rng.uniform(0.6, 1.5)))
     levels = np.asarray(image, dtype=np.float32)
+    if camera.saturation != 1:
+        gray = levels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+        levels = gray[..., None] + camera.saturation * (levels - gray[..., None])
     levels = levels * np.asarray(camera.cast, dtype=np.float32) * (camera.gain * rng.uniform(0.93, 1.07))
     levels = levels + rng.normal(0, camera.noise, levels.shape).astype(np.float32)
     file = BytesIO()
