@@ -8,6 +8,7 @@ from typing import Any
 from training.epoch import Learner, MidEpochState
 from training.run_folder import RunFolder
 from utils import distributed
+from utils.errors import UserError
 from utils.interrupts import GracefulShutdown
 
 NO_METRIC = -1.0  # below every metric
@@ -75,9 +76,16 @@ class RoundCheckpoints:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         memory = {_RENAMED.get(name, name): value for name, value in state["memory"].items()}
-        self._learner.model.load_state_dict(state["model"])
-        self._learner.optimizer.load_state_dict(memory["optimizer"])
-        self._learner.scaler.load_state_dict(memory["scaler"])
+        try:
+            self._learner.model.load_state_dict(state["model"])
+            self._learner.optimizer.load_state_dict(memory["optimizer"])
+            self._learner.scaler.load_state_dict(memory["scaler"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+            raise UserError(
+                f"{self._run.path / 'last.pth'} belongs to another model or optimizer ({reason}): restore it, or "
+                f"remove {self._run.path}"
+            ) from None
         self.epoch, self._best_of_round = state["epoch"], memory["best_of_round"]
         self.epochs_without_improvement = memory["epochs_without_improvement"]
         if mid_epoch := memory.get("mid_epoch"):

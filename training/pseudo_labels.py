@@ -104,6 +104,11 @@ def load_or_compute_labels(
         UserError: there are fewer than two clusters, so that nothing can be learned from the labels.
     """
     if stored := run.load_labels(round_number):
+        if len(stored[0]) != len(names):
+            raise UserError(
+                f"the pseudo-labels of round {round_number} in {run.path} are of {len(stored[0])} images, not "
+                f"{len(names)}: remove their file, and the round is clustered again"
+            )
         return PseudoLabels(*stored)
     features, source = compute_features()
     found = cluster_features(features, options, source=source, device=device)

@@ -21,7 +21,7 @@ from models.checkpoint import read_checkpoint
 from models.tsn import TSN
 from utils import distributed
 from utils.errors import UserError
-from utils.files import atomic_write, read_json, read_jsonl, write_json
+from utils.files import atomic_write, read_json, read_jsonl, read_npz, write_json
 
 FEATURE_SAMPLE = 2000  # images whose features are kept, for the plot of the clusters in the report
 
@@ -154,7 +154,7 @@ class RunFolder:
             self._board = _TensorBoard(self.path)
         if not resumes:
             return None
-        state = read_checkpoint(self.path / "last.pth")
+        state = _read_state(self.path / "last.pth")
         return {key: value for key, value in state.items() if key not in ("copies", "log_bytes")}
 
     def load_round(self, model: TSN) -> TSN:
@@ -162,7 +162,12 @@ class RunFolder:
         if (self.path / "round.pth").exists():
             weights = read_checkpoint(self.path / "round.pth")["model"]
             kept = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
-            model.load_state_dict(kept, strict=False)
+            try:
+                model.load_state_dict(kept, strict=False)
+            except (RuntimeError, TypeError, AttributeError) as error:
+                reason = str(error).strip().splitlines()[-1].strip()
+                source = self.path / "round.pth"
+                raise UserError(f"{source} belongs to another model ({reason}): remove {self.path}") from None
         return model
 
     def save_labels(
@@ -189,9 +194,12 @@ class RunFolder:
         path = self.path / f"pseudo_labels_{round_number}.npz"
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as content:
-            silhouette = float(content["silhouette"]) if "silhouette" in content else float("nan")
-            return content["labels"], float(content["eps"]), silhouette
+        content = read_npz(path, ["labels", "eps"], optional=["silhouette"])
+        labels, eps = content["labels"], content["eps"]
+        if labels.ndim != 1 or labels.dtype != np.int64 or eps.size != 1 or labels.min(initial=0) < -1:
+            raise UserError(f"{path} is damaged: remove it, and the round is clustered again")
+        silhouette = content.get("silhouette", np.array(float("nan")))
+        return labels, float(eps), float(silhouette) if silhouette.size == 1 else float("nan")
 
     def _save_last(self, checkpoint: dict[str, Any], memory: dict[str, Any], copies: list[str]) -> None:
         log = self.path / "log.jsonl"
@@ -215,12 +223,26 @@ class RunFolder:
             for stale in (*self.path.glob("pseudo_labels_*.npz"), *map(self.path.joinpath, _DERIVED)):
                 stale.unlink(missing_ok=True)
             return False
-        state = read_checkpoint(last)
+        state = _read_state(last)
         if log.exists():
             os.truncate(log, min(state["log_bytes"], log.stat().st_size))
         for name in state["copies"]:
             self._save(name, {key: value for key, value in state.items() if key not in _ONLY_IN_LAST})
         return True
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """Read `last.pth`, and check that a run can be resumed from it."""
+    state = read_checkpoint(path)
+    kinds = {"model": dict, "round": int, "epoch": int, "memory": dict, "copies": list, "log_bytes": int}
+    wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
+    wrong += [f"memory.{name}" for name in ("optimizer", "scaler") if not wrong and name not in state["memory"]]
+    if wrong:
+        raise UserError(
+            f"{path} is no checkpoint to resume from, perhaps a copy of best.pth: it has no {', '.join(wrong)}; restore "
+            f"it, or remove {path.parent}"
+        )
+    return state
 
 
 class _TensorBoard:

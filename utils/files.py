@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError
+from utils.logs import log
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,10 +56,25 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a file of JSON lines, skipping a truncated last line; return [] if there is no file."""
+    """Read a file of JSON objects, one a line; return [] if there is no file.
+
+    A truncated last line is skipped, and so, with a warning, are damaged ones.
+    """
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    entries, damaged = [], 0
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            entry = json.loads(line) if line.endswith("}") else None
+        except (ValueError, RecursionError):
+            entry = None
+        if isinstance(entry, dict):
+            entries.append(entry)
+        elif line.endswith("}"):
+            damaged += 1
+    if damaged:
+        log.warning(f"{path}: {damaged} damaged lines are left out")
+    return entries
 
 
 def read_json(path: Path) -> Any:
