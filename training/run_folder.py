@@ -239,8 +239,8 @@ def _read_state(path: Path) -> dict[str, Any]:
     wrong += [f"memory.{name}" for name in ("optimizer", "scaler") if not wrong and name not in state["memory"]]
     if wrong:
         raise UserError(
-            f"{path} is no checkpoint to resume from, perhaps a copy of best.pth: it has no {', '.join(wrong)}; restore "
-            f"it, or remove {path.parent}"
+            f"{path} is no checkpoint to resume from (a copy of best.pth?): it has no {', '.join(wrong)}; restore it, "
+            f"or remove {path.parent}"
         )
     return state
 
