@@ -101,9 +101,13 @@ def test_finished_shards_count_whatever_is_run_next(photos: Path) -> None:
 @pytest.fixture
 def other_model(photos: Path) -> Iterator[tuple[ChatServer, list[str], list[str]]]:
     """A journal with ten captions from model m, and arguments that generate the rest with another model, and with m."""
-    with ChatServer(lambda request: OK if len(server.log) < 10 else "400") as server:
+    with ChatServer(lambda request: OK if len(server.log) < 10 else "500") as server:
         with pytest.raises(UserError, match="stopped after 10 failures"):
-            gen_train_data.main(given(photos, server, config=("captioner.concurrency=1", "captioner.format=text")))
+            gen_train_data.main(
+                given(
+                    photos, server, config=("captioner.concurrency=1", "captioner.format=text", "captioner.retries=0")
+                )
+            )
         server.plan = lambda request: OK
         yield server, given(photos, server, config=("captioner.model=n",)), given(photos, server)
 

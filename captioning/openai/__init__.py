@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 
 _NOTICE = "stopping: what is in flight is waited for and saved; Ctrl-C again drops it"
 _JPEG_QUALITY = 92
-_SHORTEST_SIDE = 56  # pixels; vision models refuse images of less than a patch or two (28 pixels for Qwen-VL)
+_SHORTEST_SIDE = 28  # pixels; vision models refuse images that are smaller than a patch (28 pixels for Qwen-VL)
 
 
 class OpenAIBackend:

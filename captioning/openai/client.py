@@ -154,7 +154,9 @@ class ChatClient:
             try:
                 reply = await self._send(content(attempts.form), attempts)
             except Failure as failure:
-                problem, said, refused = failure.reason, "", failure.concerns_one_item
+                problem, said = failure.reason, ""
+                # Before the model has answered once, such a status may as well be due to the settings.
+                refused = self._answered and failure.concerns_one_item
                 if not await self._prepare_retry(failure, attempts):
                     break
                 continue
