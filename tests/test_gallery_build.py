@@ -24,6 +24,7 @@ from retrieval.gallery import Gallery, build
 from retrieval.gallery.index import connect, read_manifest, writing
 from tests.chat_server import OK, ChatServer
 from tests.pictures import picture
+from tests.test_caption_runs import KILLS
 from utils.errors import UserError
 
 
@@ -257,20 +258,20 @@ def test_one_process_writes_at_a_time(own: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_run_goes_on(own: Path, tmp_path: Path) -> None:
-    """Killed ten times at different moments, it ends with the rows of an undisturbed run."""
+    """Killed at different moments (ten times with TSN_KILLS=10), it ends with the rows of an undisturbed run."""
     index, undisturbed = tmp_path / "index", tmp_path / "undisturbed"
     code = (
         "import sys, retrieval.gallery.build as build; build._BATCH = 2; import search; "
         f"sys.exit(search.main(['index', {str(own)!r}, '--index', {str(index)!r}]))"
     )
     kills = 0
-    for attempt in range(10):
+    for attempt in range(KILLS):
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             table = index / "lance"
             versions = len([*table.rglob("*.manifest")]) if table.exists() else 0
-            if versions > attempt // 2:  # later and later
+            if versions > attempt * 5 // KILLS:  # later and later
                 process.send_signal(signal.SIGKILL)
                 kills += 1
                 break
