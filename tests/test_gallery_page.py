@@ -1,5 +1,6 @@
 """The server on a free port, asked by HTTP and used in a real browser."""
 
+# ruff: noqa: F811 - fixtures are imported, and named by parameters
 from __future__ import annotations
 
 import json
@@ -16,11 +17,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import search
 from retrieval.gallery.server import TOKEN_VARIABLE
-from tests.test_browser import FOUND, SCREENSHOTS
+from tests.test_browser import FOUND, SCREENSHOTS, browser  # noqa: F401 - a fixture
 from utils.errors import UserError
 
 SENTENCE = "a woman in a red coat with a black backpack"
@@ -155,15 +156,6 @@ def test_a_port_in_use(indexed: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=str(port)):
             search.main(["serve", "--index", str(indexed), "--port", str(port), "--device", "cpu"])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    options = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=FOUND, args=["--no-sandbox", *options])
-        yield opened
-        opened.close()
 
 
 def open_page(browser: Browser, address: str, *, width: int = 1280, scheme: Any = "light") -> tuple[Page, list[str]]:

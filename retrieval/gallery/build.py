@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,6 +34,7 @@ from retrieval.gallery.index import (
     ModelFiles,
     columns,
     connect,
+    one_line_errors,
     photograph_id,
     write_manifest,
 )
@@ -132,7 +132,7 @@ def update_index(
         raise UserError(f"{root} holds no photograph")
     files = _hash_files(root, names)
     database, schema = connect(index), columns(model.sizes.embed)
-    with writing_rows(index):
+    with one_line_errors(f"cannot write to the index {index}"):
         table = database.create_table(manifest.table, schema=schema, exist_ok=True)
         rows = table.search().select(_IDENTITY).limit(max(1, table.count_rows())).to_arrow()
     known = {row["path"]: (row["content"], row["caption"], row["camera"]) for row in rows.to_pylist()}
@@ -141,7 +141,7 @@ def update_index(
     new = [file for file in files if known.get(file.name) != identity[file.name]]
     changes = Changes(unchanged=len(files) - len(new))
     for batch in _rows(new, captions, manifest, model, changes.broken):
-        with writing_rows(index):
+        with one_line_errors(f"cannot write to the index {index}"):
             table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(batch)
     readable = [file.name for file in new if file.name not in changes.broken]
     changes.changed = sum(name in known for name in readable)
@@ -149,27 +149,17 @@ def update_index(
     changes.uncaptioned = {name: problem for name, problem in problems.items() if name not in changes.broken}
     gone = sorted(known.keys() - {file.name for file in files if file.name not in changes.broken})
     changes.forgotten = len(gone)
-    with writing_rows(index):
+    with one_line_errors(f"cannot write to the index {index}"):
         _forget(table, gone)
         if new or gone:
             _optimize(table)
     if not table.count_rows():
         raise UserError(f"none of the {len(files)} photographs of {root} can be read: {changes.lines()[1]}")
     write_manifest(index, manifest)
-    with writing_rows(index):
+    with one_line_errors(f"cannot write to the index {index}"):
         for name in set(database.list_tables().tables) - {manifest.table}:  # of a model that the index had before
             database.drop_table(name)
     return changes
-
-
-@contextmanager
-def writing_rows(index: Path) -> Iterator[None]:
-    """Turn what LanceDB raises while it writes into one line."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"cannot write to the index {index}: {reason}") from error
 
 
 def _hash_files(root: Path, names: Sequence[str]) -> list[_File]:

@@ -205,7 +205,7 @@ class Gallery:
         if unknown := sorted(answers.keys() - set(SLOTS)):
             raise UserError(f"there is no slot {unknown[0]}: the slots are {', '.join(SLOTS)}")
         query = self._query(sentence, image, answers, weight, has_examples=bool(like))
-        vector = query.vector + self._examples(rows, like, LIKE) - self._examples(rows, unlike, UNLIKE)
+        vector = query.vector + self._examples(like, LIKE) - self._examples(unlike, UNLIKE)
         chosen = self._condition(options.get("where"), options.get("folder"))
         depth = max(top, rerank, _QUESTION_DEPTH)
         given = {name: value for name, value in answers.items() if value}
@@ -306,7 +306,7 @@ class Gallery:
         if tokens and sum(token == tokenizer.unk_token for token in tokens) > len(tokens) / 2:
             notes.append("most words are unknown to the model, which reads English: the order means little")
 
-    def _examples(self, rows: _Rows, names: Sequence[str], share: float) -> NDArray[np.float32]:
+    def _examples(self, names: Sequence[str], share: float) -> NDArray[np.float32]:
         """Return `share` times the mean vector of examples, scaled as a query is: half for each of its parts."""
         if not names:
             return np.zeros(2 * self.model.sizes.embed, np.float32)

@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -220,15 +220,17 @@ def writing(index: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reading(index: Path) -> Iterator[None]:
-    """Turn what LanceDB raises in this context into one line."""
+def one_line_errors(problem: str) -> Iterator[None]:
+    """Turn what LanceDB raises in this context into one line that begins with the problem."""
     try:
         yield
     except (RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"the index {index} cannot be read, or is not finished: run search.py index again ({reason})"
-        ) from None
+        raise UserError(f"{problem}: {' '.join(str(error).split())[:300]}") from None
+
+
+def reading(index: Path) -> AbstractContextManager[None]:
+    """Return the context in which an index is read."""
+    return one_line_errors(f"the index {index} cannot be read, or is not finished: run search.py index again")
 
 
 def columns(embed: int) -> pa.Schema:
