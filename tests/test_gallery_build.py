@@ -328,7 +328,7 @@ def test_many_rows_get_an_approximate_index(
     monkeypatch.setattr(build, "EXACT_ROWS", 300)
     build._optimize(table)
     exact = searching.Gallery.open(index, device="cpu").search("a woman in a red coat", top=20)
-    monkeypatch.setattr(searching, "EXACT_ROWS", 300)
+    monkeypatch.setattr("retrieval.gallery.rows.EXACT_ROWS", 300)
     approximate = searching.Gallery.open(index, device="cpu").search("a woman in a red coat", top=20)
     assert len({hit.id for hit in exact.hits} & {hit.id for hit in approximate.hits}) >= 18
     assert exact.hits[0] == approximate.hits[0]

@@ -22,19 +22,18 @@ from captioning.style.template import Slots, parse, render
 from data.images import open_image
 from models.tokenizer import MAX_WORDS, clean_text, tokenize
 from models.tsn import TSN
-from retrieval.gallery.build import EXACT_ROWS, load_model
+from retrieval.gallery.build import load_model
 from retrieval.gallery.index import MANIFEST, SLOTS, Manifest, connect, read_manifest, reading
 from retrieval.gallery.question import Question, best_question
+from retrieval.gallery.rows import Rows, vectors_of
 from utils.errors import UserError
 
 Agreement = Literal["agrees", "contradicts", "not seen"]
 
 # Rocchio (1971): weights of the mean of the wanted examples and of the mean of the others, beside the query itself.
 LIKE, UNLIKE = 0.75, 0.25
-_PROBES, _REFINE = 40, 8  # of the approximate index: partitions that are searched, and candidates per result
 _QUESTION_DEPTH = 50  # results that a question should split
 ANSWER_GAIN, _ANSWER_DEPTH = 0.01, 1000  # of a slot that the user named, and rows that it can move
-_COLUMNS = ["id", "path", "folder", "camera", "time", "width", "height", "caption", *SLOTS]
 _STATEMENT = re.compile(r";|--|/\*|\b(?:insert|update|delete|drop|alter|create|copy|attach)\b", re.IGNORECASE)
 _CALL, _FUNCTIONS = re.compile(r"(\w+)\s*\("), {"in", "and", "or", "not", "like", "between", "lower", "upper", "cast"}
 _LONGEST_CONDITION = 10_000  # letters
@@ -239,7 +238,7 @@ class Gallery:
             row = self._table.search().where(f"id = '{photograph}'").select(["path"]).limit(1).to_arrow()
         return self.root / row["path"][0].as_py() if row.num_rows else None
 
-    def _current_rows(self) -> _Rows:
+    def _current_rows(self) -> Rows:
         """Return the rows of the index as it is now."""
         with self._lock:
             try:
@@ -251,7 +250,7 @@ class Gallery:
             with reading(self.index):
                 version = self._table.version
                 if version != self._version:
-                    self._rows, self._version = _Rows(self._table), version
+                    self._rows, self._version = Rows(self._table), version
             return self._rows
 
     def _query(
@@ -318,7 +317,7 @@ class Gallery:
                 row = self._table.search().where(condition).select(["vector"]).limit(1).to_arrow()
             if not row.num_rows:
                 raise UserError(f"{name} is not in the index: give the path or the id of a photograph in it")
-            vectors.append(_vectors(row)[0])
+            vectors.append(vectors_of(row)[0])
         return (share * 0.5 * np.mean(vectors, axis=0)).astype(np.float32)
 
     def _condition(self, where: str | None, folder: str | None) -> str | None:
@@ -425,53 +424,6 @@ def agreement(wanted: str, seen: str | None) -> Agreement:
     if seen is None:
         return "not seen"
     return "agrees" if wanted == seen else "contradicts"
-
-
-class _Rows:
-    """The rows of a table: in memory, where all are compared, or on disk behind an approximate index."""
-
-    def __init__(self, table: Any) -> None:
-        self._turn = threading.Lock()  # one product at a time uses all cores; several would only disturb each other
-        self.count = table.count_rows()
-        self.exact = self.count <= EXACT_ROWS
-        self.vectors = np.empty((0, 0), np.float32)
-        self.meta = self.ids = pa.table({})
-        if self.exact:
-            everything = table.search().select([*_COLUMNS, "vector"]).limit(max(1, self.count)).to_arrow()
-            everything = everything.sort_by("path").combine_chunks()  # ties go to the first path
-            self.vectors, self.meta = _vectors(everything), everything.select(_COLUMNS)
-            self.ids = everything["id"].combine_chunks()
-
-    def best(
-        self, vector: NDArray[np.float32], count: int, condition: str | None, table: Any
-    ) -> tuple[NDArray[np.float32], pa.Table]:
-        """Return the scores [K] and the rows of the best `count` that meet a condition, best first."""
-        if not self.exact:
-            search = table.search(vector.astype(np.float16), vector_column_name="vector").distance_type("dot")
-            search = search.nprobes(_PROBES).refine_factor(_REFINE).limit(count).select([*_COLUMNS, "_distance"])
-            found = (search.where(condition, prefilter=True) if condition else search).to_arrow()
-            return 1 - found["_distance"].to_numpy(), found.select(_COLUMNS)
-        rows = np.arange(self.count)
-        if condition:
-            chosen = table.search().where(condition).select(["id"]).limit(max(1, self.count)).to_arrow()["id"]
-            rows = np.flatnonzero(pa.compute.is_in(self.ids, value_set=chosen.combine_chunks()).to_numpy(False))
-        with self._turn:
-            scores = (self.vectors if len(rows) == self.count else self.vectors[rows]) @ vector
-        order = np.lexsort((rows, -scores)) if len(rows) <= count else _top(scores, count)
-        return scores[order], self.meta.take(rows[order])
-
-
-def _top(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Return the places of the `count` highest scores, best first, ties by place."""
-    threshold = np.partition(scores, -count)[-count]
-    places = np.flatnonzero(scores >= threshold)
-    return places[np.lexsort((places, -scores[places]))][:count]
-
-
-def _vectors(rows: pa.Table) -> NDArray[np.float32]:
-    column = rows["vector"].combine_chunks()
-    width = column.type.list_size
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), width).astype(np.float32)
 
 
 def _text(text: str | None) -> str | None:
