@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from utils import distributed
     from utils.options import build
 
-    names = ("k1", "k2", "min_samples", "metric", "knn")
+    names = ("whiten", "k1", "k2", "min_samples", "metric", "knn")
     values = {name: getattr(arguments, name) for name in names} | {"eps": parse_eps(arguments.eps)}
     options = build(ClusterOptions, values | {"source_weight": 0.0}, prefix="--")
     start = time.monotonic()
@@ -77,12 +77,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("features", type=Path, help="a matrix [N, D]: .npy, .npz, or .pt (only tensors and numbers)")
+    add("--whiten", type=float, default=0.0, help="how far to whiten the features, 0 to 1 (default: %(default)s)")
     add("--k1", type=int, default=20, help="neighbors that may be reciprocal (default: %(default)s)")
     add("--k2", type=int, default=6, help="neighborhoods averaged (default: %(default)s)")
     add(
         "--eps",
         default="silhouette",
-        help="radius: a number, auto (as published), or silhouette for the highest one (default: %(default)s)",
+        help="radius: a number, auto (as published), or silhouette (default: %(default)s)",
     )
     add("--min-samples", type=int, default=4, help="points within eps that make a core point (default: %(default)s)")
     add("--metric", default="precomputed", help="precomputed or rows (default: %(default)s)")

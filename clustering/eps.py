@@ -1,4 +1,4 @@
-"""Choose DBSCAN's eps: by the published rule, or by the highest silhouette."""
+"""Choose DBSCAN's eps: by the published rule, or by the silhouette."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 RADII = tuple(step / 20 for step in range(4, 17))  # 0.2 to 0.8, beyond which nearly all points are one cluster
+_MARGIN = 0.05  # share of the highest silhouette that a smaller radius may fall short of
 _SAMPLE = 2000  # points whose silhouettes are averaged
 _CHUNK = 2**18  # distances that are filtered at once
 _BINS = 2**16
@@ -99,10 +100,12 @@ def _sum_of_smallest_with_source(
 def silhouette_eps(
     pairs: sparse.csr_matrix, labels_at: Callable[[float], NDArray[np.int64]], *, sample: int = _SAMPLE
 ) -> tuple[float, NDArray[np.int64]]:
-    """Return the one of `RADII` whose clusters have the highest mean silhouette, and its labels [N].
+    """Return the smallest of `RADII` whose mean silhouette is within 5 % of the highest, and its labels [N].
+
+    Around the highest silhouette the curve is flat, while larger radii merge people: the smaller clusters are purer.
 
     The silhouette (Rousseeuw 1987) of a point is exact, over its Jaccard distances to all points. Noise and clusters of
-    one point count as 0, so that leaving out hard points is not rewarded. Of equal radii the smallest is taken.
+    one point count as 0, so that leaving out hard points is not rewarded.
 
     Args:
         pairs: Jaccard distances of all pairs i < j that are not 1, [N, N].
@@ -112,14 +115,10 @@ def silhouette_eps(
     count = pairs.shape[0]
     chosen = np.unique(np.linspace(0, max(0, count - 1), min(count, sample)).astype(np.int64))
     similarity = _similarity_rows(pairs, chosen)
-    best: tuple[float, float, NDArray[np.int64]] | None = None
-    for eps in RADII:
-        labels = labels_at(eps)
-        score = _mean_silhouette(similarity, labels, labels[chosen])
-        if best is None or score > best[0]:
-            best = (score, eps, labels)
-    assert best is not None
-    return best[1], best[2]
+    found = [labels_at(eps) for eps in RADII]
+    scores = np.array([_mean_silhouette(similarity, labels, labels[chosen]) for labels in found])
+    place = int(np.argmax(scores >= scores.max() - _MARGIN * abs(scores.max())))
+    return RADII[place], found[place]
 
 
 def _similarity_rows(pairs: sparse.csr_matrix, chosen: NDArray[np.int64]) -> sparse.csr_matrix:

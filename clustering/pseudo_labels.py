@@ -55,7 +55,7 @@ def assign_pseudo_labels(
     min_samples: int = 4,
     metric: Literal["precomputed", "rows"] = "precomputed",
 ) -> PseudoLabels:
-    """Cluster features by DBSCAN over their k-reciprocal Jaccard distance.
+    """Cluster features by DBSCAN over their k-reciprocal Jaccard distance, without whitening.
 
     Args:
         features: [N, D].
@@ -65,7 +65,7 @@ def assign_pseudo_labels(
     Raises:
         UserError: as `cluster_features`, or for an option that is not possible.
     """
-    values = {"k1": k1, "k2": k2, "eps": eps, "min_samples": min_samples, "metric": metric}
+    values = {"whiten": 0.0, "k1": k1, "k2": k2, "eps": eps, "min_samples": min_samples, "metric": metric}
     options = build(ClusterOptions, values | {"knn": "exact", "source_weight": source_weight})
     return cluster_features(features, options, source=source)
 
@@ -93,6 +93,9 @@ def cluster_features(
     """
     features = check_features(features)
     source = check_source(source, features) if source is not None and options.source_weight else None
+    if options.whiten and len(features):
+        features, *others = whitened(features, options.whiten, *([] if source is None else [source]))
+        source = others[0] if others else None
     if distributed.world_size() == 1:
         return _cluster(features, options, source, device)
 
@@ -133,6 +136,31 @@ def _cluster(
     else:
         labels = labels_at(eps)
     return PseudoLabels(labels, eps, silhouette(features, labels))
+
+
+def whitened(features: NDArray[Any], strength: float, *others: NDArray[Any]) -> list[NDArray[np.float32]]:
+    """Scale the principal components of features so that a few strong ones no longer decide what is near.
+
+    With the mean m, the unit eigenvectors V of the scatter matrix and its eigenvalues `s^2`:
+    `z = (x - m) V s^(-strength)`, divided by its norm.
+
+    Args:
+        features: [N, D], N at least 1.
+        strength: 0 only subtracts the mean, 1 gives all components the same variance.
+        others: [M, D] each, transformed as the features are.
+
+    Returns:
+        The features and the others, with rows of unit length; a row at the mean stays zero.
+    """
+    mean = features.mean(axis=0, dtype=np.float64)
+    centered = features - mean
+    variances, axes = np.linalg.eigh(centered.T @ centered)
+    # Components without variance hold rounding alone, which must not be scaled up.
+    kept = variances > variances[-1] * features.shape[1] * np.finfo(np.float32).eps
+    scaled = axes[:, kept] * variances[kept] ** (-strength / 2)
+    rows = [centered @ scaled, *((other - mean) @ scaled for other in others)]
+    norms = [np.linalg.norm(each, axis=1, keepdims=True) for each in rows]
+    return [(each / np.where(norm > 0, norm, 1)).astype(np.float32) for each, norm in zip(rows, norms, strict=True)]
 
 
 def _just_above(radius: float) -> float:

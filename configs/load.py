@@ -31,6 +31,7 @@ RENAMED_VALUES = {("cluster.eps", "clearest"): "silhouette"}
 # Keys that version 0.1 did not have, with the values that do what it did.
 _ADDED_KEYS = {
     "cluster.image_weight": 0.0,
+    "cluster.whiten": 0.0,
     "train.pretrain_labels": "caption",
     "train.freeze_text": False,
     "train.image_image": 0.0,

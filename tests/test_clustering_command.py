@@ -158,7 +158,8 @@ def test_the_chosen_radius_has_the_highest_silhouette_over_all_distances() -> No
         of_clustered = silhouette_samples(dense[np.ix_(inside, inside)], labels[inside], metric="precomputed")
         scores.append(of_clustered.sum() / 90 if several else 0.0)
     found = assign_pseudo_labels(features, k1=8, k2=3, eps="silhouette")
-    assert found.eps == RADII[int(np.argmax(scores))]
+    assert found.eps == next(eps for eps, score in zip(RADII, scores, strict=True) if score >= 0.95 * max(scores))
+    assert found.eps < RADII[int(np.argmax(scores))]
     assert len(set(scores)) > 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,14 +11,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn.cluster import DBSCAN
+from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.preprocessing import normalize
 
 from clustering.dbscan import cluster_precomputed, cluster_rows
 from clustering.eps import automatic_eps
-from clustering.pseudo_labels import assign_pseudo_labels
+from clustering.options import ClusterOptions
+from clustering.pseudo_labels import assign_pseudo_labels, cluster_features, whitened
 from clustering.quality import describe_quality, label_quality
 from tests.fixtures import arrays
 from tests.test_jaccard import blobs, dense_jaccard, dense_source
+from utils.options import build
 
 Labels = NDArray[np.int64]
 
@@ -172,3 +177,32 @@ def test_quality_without_person_ids_counts_alone() -> None:
     quality = label_quality(np.array([-1, -1]))
     assert quality == {"clusters": 0, "noise": 2, "largest": 0, "mean_size": 0.0, "median_size": 0.0}
     assert describe_quality(quality) == "0 clusters, 2 noise"
+
+
+def test_whitening_gives_the_principal_components_equal_variance() -> None:
+    """At full strength the rows are those of scikit-learn, up to the rotation, which changes no distance."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 5)) @ rng.normal(size=(5, 8))  # three directions without variance
+    others = rng.normal(size=(4, 5)) @ rng.normal(size=(5, 8)) + 1
+    pca = PCA(n_components=5, whiten=True).fit(features)
+    rows, of_others = whitened(features, 1.0, others)
+    for found, given in ((rows, features), (of_others, others)):
+        expected = normalize(pca.transform(given)) @ normalize(pca.transform(features)).T
+        assert found @ rows.T == pytest.approx(expected, abs=1e-5)
+
+
+def test_weak_whitening_scales_components_by_a_power_of_their_deviation() -> None:
+    """Deviations of 3 to 1 become deviations of 3^0.5 to 1, in rows of unit length."""
+    (rows,) = whitened(np.array([[3.0, 1.0], [-3.0, 1.0], [3.0, -1.0], [-3.0, -1.0]]) + 7, 0.5)
+    assert np.sort(np.abs(rows), axis=1) == pytest.approx(np.array([[0.5, 3**0.5 / 2]] * 4), abs=1e-6)
+    assert len(np.unique(rows.round(5), axis=0)) == 4
+
+
+def test_whitening_is_off_unless_it_is_asked_for() -> None:
+    features = blobs(120, 12, 0) * [9, 1, 1, 1, 1, 1]
+    values = {"whiten": 0.0, "k1": 20, "k2": 6, "eps": 0.5, "min_samples": 4}
+    options = build(ClusterOptions, values | {"metric": "precomputed", "knn": "exact", "source_weight": 0.0})
+    plain, whitens = cluster_features(features, options), cluster_features(features, replace(options, whiten=1.0))
+    assert np.array_equal(plain.labels, assign_pseudo_labels(features, eps=0.5).labels)
+    assert np.array_equal(whitens.labels, assign_pseudo_labels(whitened(features, 1.0)[0], eps=0.5).labels)
+    assert not np.array_equal(whitens.labels, plain.labels)

@@ -66,6 +66,7 @@ def test_a_run_of_the_version_before_lacks_keys_that_are_off_as_published() -> N
     """It resumes with these values only."""
     added = {
         "cluster.image_weight",
+        "cluster.whiten",
         "train.pretrain_labels",
         "train.freeze_text",
         "train.image_image",
