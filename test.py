@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     processes = processes_to_start(run.processes, run.device)
     if processes > 1:
         return launch([sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)], processes)
-    with explain_out_of_memory(), process_group(pick_device(run.device)):
+    with process_group(pick_device(run.device)), explain_out_of_memory():
         return test(target, arguments)
 
 

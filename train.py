@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if processes > 1:
         return launch([sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)], processes)
     device = pick_device(config.run.device)
-    with exit_cleanly_on_sigterm(), explain_out_of_memory(), distributed.process_group(device):
+    with exit_cleanly_on_sigterm(), distributed.process_group(device), explain_out_of_memory():
         train(config, device)
     return 0
 

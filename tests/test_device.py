@@ -21,7 +21,7 @@ def test_a_gpu_with_an_old_driver_is_an_error(name: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(device, "_device_files", lambda: ["nvidiactl", "nvidia0", "null"])
-    monkeypatch.setattr(device, "_driver_version", lambda: "550.54.14")
+    monkeypatch.setattr(device, "driver_version", lambda: "550.54.14")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with pytest.raises(UserError, match=r"550\.54\.14.*run\.device=cpu") as error:
         device.pick_device(name)

@@ -7,17 +7,21 @@ import signal
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import distributed as dist
+from torch.distributed.distributed_c10d import HashStore
 
 import train
 from tests.group import REPOSITORY, in_a_group
 from tests.group_losses import VARIANTS, losses_and_gradients
 from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events, weights
+from utils import distributed
 from utils.errors import UserError
 from utils.launch import launch, processes_to_start
 
@@ -88,6 +92,48 @@ def test_an_error_is_printed_once(capfd: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.chdir(REPOSITORY)
     assert launch([sys.executable, "-m", "tests.group_error"], 2) == 2
     assert capfd.readouterr() == ("printed by rank 0 only\n", "error: the disk is full\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "printed"),
+    [
+        (UserError("the disk is full"), 2, "error: the disk is full\n"),
+        (ValueError("a fault"), 1, "ValueError: a fault\n"),
+        (RuntimeError("NCCL communicator was aborted"), 2, "NCCL communicator was aborted)\n"),
+        (SystemExit(0), 0, ""),
+    ],
+)
+def test_on_gpus_an_error_is_printed_and_the_process_leaves_at_once(
+    error: BaseException, status: int, printed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It waits for no collective; NCCL waits minutes for the others, and gloo as long as the clustering may take."""
+    real, timeouts = dist.init_process_group, []
+
+    def start(backend: str, timeout: timedelta) -> None:
+        timeouts.append(timeout)
+        real("gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout)
+
+    def leave(number: int) -> None:
+        timeouts.append(dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout)  # type: ignore[union-attr]
+        assert capsys.readouterr().err.endswith(printed)
+        raise Left(number)
+
+    class Left(BaseException):
+        pass
+
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
+    monkeypatch.setattr(dist, "init_process_group", start)
+    monkeypatch.setattr("os._exit", leave)
+    monkeypatch.setattr("utils.distributed._ERROR_GRACE", 0.0)
+    try:
+        with pytest.raises(Left) as left, distributed.process_group(torch.device("cuda:0")):
+            raise error
+    finally:
+        dist.destroy_process_group()
+    assert left.value.args == (status,)
+    assert timeouts == [timedelta(minutes=15), timedelta(hours=12)]
 
 
 def test_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def _check_driver() -> None:
     driver = f", which needs driver {needed} or newer" if needed else ""
     raise UserError(
         f"this machine has an NVIDIA GPU that torch {torch.__version__} cannot use: it {build}{driver}, and the driver "
-        f"here is {_driver_version()}. Install a newer driver, or the build of torch that fits this one (pytorch.org, "
+        f"here is {driver_version()}. Install a newer driver, or the build of torch that fits this one (pytorch.org, "
         "Get started), or set run.device=cpu"
     )
 
@@ -61,7 +61,8 @@ def _device_files() -> list[str]:
     return [path.name for path in Path("/dev").glob("nvidia*")]
 
 
-def _driver_version() -> str:
+def driver_version() -> str:
+    """Return the version of the NVIDIA driver of this machine, or "not known"."""
     try:
         match = re.search(r"Kernel Module\D*([\d.]+)", Path("/proc/driver/nvidia/version").read_text())
     except OSError:

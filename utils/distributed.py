@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -20,12 +21,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch import distributed as dist
 
-from utils.errors import ReportedError, UserError
+from utils.errors import ReportedError, UserError, report
 from utils.logs import is_main_rank
 
 # Seconds that other ranks wait after an error, so that the main one prints it and the launcher can stop the others.
 _ERROR_GRACE = 3.0
-_TIMEOUT = timedelta(hours=12)  # the other ranks wait while the main one clusters; the launcher detects a dead rank
+# Until all processes have connected, and in NCCL, whose collectives lie within a step: nothing between two of them but
+# a checkpoint takes long. A process that stays away is then an error, not a GPU that idles until the job's time is up.
+_TIMEOUT = timedelta(minutes=15)
+# In gloo, in which the other ranks wait while the main one clusters or evaluates. It notices by itself that a process
+# has ended, because the connection is closed; only a machine that loses its power is waited for.
+_GLOO_TIMEOUT = timedelta(hours=12)
 
 
 @contextmanager
@@ -47,25 +53,43 @@ def process_group(device: torch.device) -> Iterator[None]:
             f"the processes of this run cannot connect ({str(error).splitlines()[0]}): check MASTER_ADDR and "
             "MASTER_PORT, and set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the interface that connects the machines"
         ) from None
-    failed = True
+    dist.group.WORLD._get_backend(torch.device("cpu"))._set_default_timeout(_GLOO_TIMEOUT)  # type: ignore[union-attr]
     try:
         with warnings.catch_warnings():
             if not is_main_rank():
                 warnings.simplefilter("ignore")
             yield
-        failed = False
-    except UserError:
-        if not is_main_rank():
-            time.sleep(_ERROR_GRACE)
-        raise
-    except RuntimeError as error:
-        if not any(word in str(error) for word in ("gloo", "NCCL", "Connection", "connection")):
+    except BaseException as raised:
+        reported = _explain(raised)
+        if device.type == "cuda":
+            _abort(reported)
+        dist.destroy_process_group()
+        if reported is raised:
             raise
+        raise reported from raised
+    dist.destroy_process_group()
+
+
+def _explain(error: BaseException) -> BaseException:
+    """Return the error to report: another one for that of a group which another process has left.
+
+    Ranks other than the main one wait, so that this one's error, which may be the cause, is printed first.
+    """
+    lost = isinstance(error, RuntimeError) and any(word in str(error) for word in ("gloo", "NCCL", "onnection"))
+    if lost or (isinstance(error, UserError) and not is_main_rank()):
         time.sleep(_ERROR_GRACE)
-        raise UserError(f"another process of this run ended ({str(error).splitlines()[0]})") from error
-    finally:
-        if not (failed and device.type == "cuda"):  # NCCL would wait for collectives that nobody joins any more
-            dist.destroy_process_group()
+    return UserError(f"another process of this run ended ({str(error).splitlines()[0]})") if lost else error
+
+
+def _abort(error: BaseException) -> NoReturn:
+    """Print an error, then leave without waiting for the GPU: its queue may hold a collective that nobody else joins.
+
+    Unwinding would synchronize with it, and the exit of Python destroys communicators, which may wait, too.
+    """
+    status = report(error)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
 
 
 def rank() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 
 from utils.interrupts import RESUME_HINT
@@ -20,12 +21,21 @@ def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and exit with its status: 2 for a `UserError`, 130 for Ctrl-C."""
     try:
         status = main() or 0
-    except ReportedError:
-        status = 2
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
-        print(RESUME_HINT, file=sys.stderr)
-        status = 130
+    except (UserError, KeyboardInterrupt) as error:
+        status = report(error)
     sys.exit(status)
+
+
+def report(error: BaseException) -> int:
+    """Print an error that ends a script, in one line unless it is a fault of the program; return the exit status."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, UserError):
+        if not isinstance(error, ReportedError):
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    if isinstance(error, KeyboardInterrupt):
+        print(RESUME_HINT, file=sys.stderr)
+        return 130
+    traceback.print_exception(error)
+    return 1
