@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from utils import distributed
 from utils.errors import UserError
 from utils.jit import cached_njit
+from utils.logs import log
 
 MIN_IVF_POINTS = 200_000  # for fewer points the exact search takes minutes at most
 _PROBES = 64  # lists of the inverted file that are searched; docs/clustering.md has the recall
@@ -95,13 +96,13 @@ def find_neighbors(
     Args:
         features: [N, D], as `check_features` returns them, N at least 1.
         k: neighbors, the point itself included; at most N.
-        method: "exact"; or "ivf", which from 200,000 points on uses an inverted file, on the CPU. It misses a few of
-            the nearest points and seeks the farthest one only among those that are farthest from the mean.
+        method: "exact"; or "ivf", which from 200,000 points on uses an inverted file, unless a GPU searches. It misses
+            a few of the nearest points and seeks the farthest one only among those that are farthest from the mean.
         device: where to search; None takes the first GPU if there is one.
     """
     features = _as_float(features)
     rows = np.arange(len(features))[distributed.shard(len(features))]
-    if method == "ivf" and len(features) >= MIN_IVF_POINTS:
+    if method == "ivf" and len(features) >= MIN_IVF_POINTS and gpu_number(device) is None:
         found = search_ivf(features, rows, k)
     else:
         index = ExactIndex(features, device)
@@ -120,6 +121,16 @@ def nearest_distances(
     return difference.square_().sum(1).numpy()
 
 
+def gpu_number(device: torch.device | str | None) -> int | None:
+    """Return the number of the GPU on which faiss searches for this device; None if it searches on the CPU."""
+    import faiss  # after torch: both bring an OpenMP runtime
+
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type != "cuda" or faiss.get_num_gpus() == 0:
+        return None
+    return torch.cuda.current_device() if device.index is None else device.index
+
+
 class ExactIndex:
     """N points in a faiss index, searched for those nearest to a query or farthest from it.
 
@@ -132,19 +143,31 @@ class ExactIndex:
     """
 
     def __init__(self, features: NDArray[np.floating], device: torch.device | str | None = None) -> None:
-        import faiss  # after torch: both bring an OpenMP runtime
-
         self.features, self.mean = features, features.mean(axis=0, dtype=np.float64)
         self.largest_norm = 0.0
-        self.index: Any = faiss.IndexFlatIP(features.shape[1] + 1)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if device.type == "cuda" and faiss.get_num_gpus() > 0:
-            number = torch.cuda.current_device() if device.index is None else device.index
-            self.index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), number, self.index)
-        for rows in _split(np.arange(len(features))):
-            centered, squared_norms = _center(features[rows], self.mean)
-            self.index.add(np.column_stack([centered, squared_norms.astype(np.float32)]))
+        number = gpu_number(device)
+        try:
+            self.index: Any = self._build(number)
+        except RuntimeError as error:  # of the GPU: it has too little free memory, or is none that faiss supports
+            if number is None:
+                raise
+            reason = " ".join(str(error).split())[-200:]
+            log.warning(f"faiss cannot use the GPU ({reason}): neighbors are searched on the CPU, which takes longer")
+            self.index = self._build(None)
+
+    def _build(self, gpu: int | None) -> Any:
+        """Return the index, on a GPU or on the CPU."""
+        import faiss
+
+        index: Any = faiss.IndexFlatIP(self.features.shape[1] + 1)
+        if gpu is not None:
+            torch.cuda.empty_cache()  # faiss cannot use what torch's allocator keeps of a finished epoch
+            index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), gpu, index)
+        for rows in _split(np.arange(len(self.features))):
+            centered, squared_norms = _center(self.features[rows], self.mean)
+            index.add(np.column_stack([centered, squared_norms.astype(np.float32)]))
             self.largest_norm = max(self.largest_norm, float(squared_norms.max()) ** 0.5)
+        return index
 
     def search(
         self,

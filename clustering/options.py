@@ -24,7 +24,8 @@ class ClusterOptions:
         min_samples: points within eps, itself included, that make a point a core point.
         metric: "precomputed" compares eps with Jaccard distances; "rows" with the Euclidean distance between two rows
             of the distance matrix (as published).
-        knn: how neighbors are searched: "exact", or "ivf", which is approximate from 200,000 points on.
+        knn: how neighbors are searched: "exact", or "ivf", which is approximate from 200,000 points on, except on a
+            GPU.
         source_weight: weight of the source term; without source features it has no effect.
     """
 

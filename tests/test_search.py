@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -93,9 +94,32 @@ def test_a_gpu_is_used_where_faiss_supports_it(
     monkeypatch.setattr("faiss.get_num_gpus", lambda: gpus)
     monkeypatch.setattr("faiss.StandardGpuResources", object)
     monkeypatch.setattr("faiss.index_cpu_to_gpu", to_gpu)
-    found = find_neighbors(SETS["scattered"], 5, device=device).nearest
+    monkeypatch.setattr("clustering.neighbors.MIN_IVF_POINTS", 300)
+    methods: list[Literal["exact", "ivf"]] = ["exact", "ivf"] if used is not None else ["exact"]
+    for method in methods:  # on a GPU, the exact search takes the place of the inverted file
+        moved.clear()
+        found = find_neighbors(SETS["scattered"], 5, method=method, device=device).nearest
+        assert np.array_equal(found, expected(SETS["scattered"], 5)[0])
+        assert moved == ([] if used is None else [used])
+
+
+def test_a_gpu_that_faiss_cannot_use_is_not_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A message, and a search on the CPU; an error on the CPU stays one."""
+
+    def no_memory(*_: object) -> object:
+        raise RuntimeError("alloc fail\ncudaMalloc error out of memory [2]")
+
+    monkeypatch.setattr("faiss.get_num_gpus", lambda: 1)
+    monkeypatch.setattr("faiss.StandardGpuResources", object)
+    monkeypatch.setattr("faiss.index_cpu_to_gpu", no_memory)
+    found = find_neighbors(SETS["scattered"], 5, device="cuda:0").nearest
     assert np.array_equal(found, expected(SETS["scattered"], 5)[0])
-    assert moved == ([] if used is None else [used])
+    assert "out of memory" in capsys.readouterr().err
+    monkeypatch.setattr("faiss.IndexFlatIP", no_memory)
+    with pytest.raises(RuntimeError, match="alloc"):
+        find_neighbors(SETS["scattered"], 5, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["scattered", "half", "outliers"])
