@@ -69,7 +69,9 @@ def published(preset: str, device: torch.device, *, batch: int, steps: int) -> d
     )
 
 
-def ours(preset: str, device: torch.device, precision: Precision, *, batch: int, steps: int) -> dict[str, float]:
+def ours(
+    preset: str, device: torch.device, precision: Precision, *, batch: int, steps: int, compiled: bool = False
+) -> dict[str, float]:
     """Measure the `seconds` per step, peak `memory` in bytes and `flops` of a training epoch as in train.py."""
     torch.use_deterministic_algorithms(device.type == "cpu")  # as train.py
     tokenizer = _tokenizer()
@@ -84,7 +86,9 @@ def ours(preset: str, device: torch.device, precision: Precision, *, batch: int,
     counter = FlopCounterMode(display=False, custom_mapping=_ON_THE_CPU)
     with mock.patch("models.text.should_pack", return_value=True), counter:  # padding is not counted as work
         run(1)
-    return _timed(run, steps, device) | {"flops": counter.get_total_flops()}
+    if compiled:
+        model.compile_encoders()
+    return _timed(run, steps, device, warm_up=3 if compiled else 1) | {"flops": counter.get_total_flops()}
 
 
 def batch_of(preset: str, size: int) -> tuple[Batch, Tensor]:
@@ -98,8 +102,8 @@ def batch_of(preset: str, size: int) -> tuple[Batch, Tensor]:
     return (pixels, captions, torch.arange(size)), torch.arange(size) // 2
 
 
-def _timed(run: Callable[[int], object], steps: int, device: torch.device) -> dict[str, float]:
-    run(1)  # warm up
+def _timed(run: Callable[[int], object], steps: int, device: torch.device, *, warm_up: int = 1) -> dict[str, float]:
+    run(warm_up)
     _wait(device)
     start = time.perf_counter()
     run(steps)

@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16", "fp16"], default=["fp32", "bf16"])
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--compile", action="store_true", help="compile the encoders of our step")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.batch < 2 or arguments.steps < 1:
@@ -74,6 +75,7 @@ def _run(part: str, arguments: argparse.Namespace, kind: str, preset: str = "tin
     """Run one measurement in a separate process."""
     command = [sys.executable, "-m", "benchmarks.train_step", "--part", part, "--presets", preset, "--precision", kind]
     command += ["--batch", str(arguments.batch), "--steps", str(arguments.steps), "--device", arguments.device]
+    command += ["--compile"] * arguments.compile
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise UserError(
@@ -92,7 +94,8 @@ def _measure(arguments: argparse.Namespace) -> Values:
         return check(preset, device)
     if arguments.part == "published":
         return published(preset, device, batch=arguments.batch, steps=arguments.steps)
-    return ours(preset, device, precision, batch=arguments.batch, steps=arguments.steps)
+    batch, steps = arguments.batch, arguments.steps
+    return ours(preset, device, precision, batch=batch, steps=steps, compiled=arguments.compile)
 
 
 if __name__ == "__main__":
