@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.load import load_config
-from utils.launch import MIN_PAIRS
+from utils.launch import MIN_PAIRS, processes_to_start
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,6 +51,25 @@ def check_share(command: str, configs: list[str], rest: list[str]) -> None:
     batch = load_config(ROOT / configs[0], [word for word in rest if "=" in word]).train.batch_size
     assert batch % processes == 0
     assert batch // processes >= MIN_PAIRS
+
+
+@pytest.mark.parametrize("gpus", range(1, 9))
+def test_a_training_command_fits_any_number_of_gpus(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each starts processes that have an equal share of its batch, of a useful size, or one process."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    trained = [command for command in COMMANDS if re.match(r"(bash train\.bash|python train\.py)", command)]
+    assert len(trained) > 3
+    for command in trained:
+        words = command.split()
+        configs = [word for word in words if word.startswith("configs/")]
+        config = load_config(ROOT / (configs[0] if configs else "configs/demo.yaml"), [w for w in words if "=" in w])
+        batch = config.train.batch_size
+        processes = processes_to_start(config.run.processes, config.run.device, batch)
+        assert processes <= gpus
+        assert batch % processes == 0
+        assert processes == 1 or batch // processes >= MIN_PAIRS
 
 
 @pytest.mark.parametrize("page", TEXTS)

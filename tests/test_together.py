@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 import torch
 from torch import distributed as dist
-from torch.distributed.distributed_c10d import HashStore
+from torch._C._distributed_c10d import HashStore
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import train
 from tests.group import REPOSITORY, in_a_group
-from tests.group_losses import VARIANTS, losses_and_gradients
+from tests.group_losses import LABELS, VARIANTS, batch, losses_and_gradients, small_model
 from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events, weights
+from training.epoch import data_parallel
 from utils import distributed
 from utils.errors import UserError
 from utils.launch import launch, processes_to_start
@@ -46,6 +48,32 @@ def test_a_global_batch_has_the_same_losses_and_gradients(tmp_path: Path) -> Non
         assert together.keys() == expected.keys()
         for name, value in expected.items():
             assert torch.allclose(together[name], value, atol=1e-5), (variant, name)
+
+
+@pytest.mark.parametrize("rank", [0, 7])
+def test_eight_processes_with_the_same_pairs_have_the_losses_of_one_with_all(rank: int) -> None:
+    """In a group whose collectives return what this process gave to them, with gradients through each of them."""
+    own, repeated = (*batch(), LABELS), [torch.cat([each] * 8) for each in (*batch(), LABELS)]
+    expected = small_model()(*repeated)
+    dist.init_process_group("fake", rank=rank, world_size=8, store=FakeStore())
+    try:
+        model = small_model()
+        losses = data_parallel(model, matching=True)(*own)
+        torch.stack(list(losses.values())).sum().backward()
+        part = torch.ones(2, 3, requires_grad=True)
+        (distributed.all_gather_with_grad(part) * torch.arange(16.0)[:, None]).sum().backward()
+        assert part.grad is not None
+        assert part.grad[:, 0].tolist() == [2 * rank, 2 * rank + 1]
+        assert distributed.gather_shards(np.ones((2, 3)), 16).shape == (16, 3)
+        assert distributed.all_gather_stack(torch.ones(4)).shape == (8, 4)
+        assert float(distributed.all_reduce_mean(torch.tensor(8.0))) == 1  # the sum is left as it is
+        assert distributed.all_reduce_max(3) == 3
+        assert distributed.shard(10) == slice(10 * rank // 8, 10 * (rank + 1) // 8)
+    finally:
+        dist.destroy_process_group()
+    assert all(value.grad is not None for value in model.parameters() if value.requires_grad)
+    for name, loss in expected.items():
+        assert float(losses[name].detach()) == pytest.approx(float(loss.detach()), abs=1e-5), name
 
 
 def test_two_processes_extract_cluster_and_train_as_one(small: Small, uninterrupted: Path, tmp_path: Path) -> None:
