@@ -11,6 +11,7 @@ from configs.load import add_config_arguments, load_config
 from configs.schema import Config
 from utils.errors import UserError
 from utils.files import read_json
+from utils.hub import find_weights
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
     parser.add_argument(
         "run", nargs="?", type=Path, help="run folder, or checkpoint (default: the run folder of the config)"
     )
-    parser.add_argument("--checkpoint", type=Path, help="weights to test (default: best.pth of the run folder)")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="weights to test, or a model on the hub (default: best.pth of the run folder)"
+    )
     parser.add_argument("--on", type=Path, metavar="CONFIG", help="test on the data set of this config")
     parser.add_argument(
         "--ablation", action="store_true", help="also evaluate every weight of the rewrites with every k; takes longer"
@@ -106,7 +109,7 @@ def select_target(arguments: argparse.Namespace) -> EvaluationTarget:
         raise UserError(f"{run} is not a run folder: it has no config.yaml")
     config = load_config(file, [*arguments.overrides, *([f"run.dir={run}"] if run else [])])
     output = folder = Path(config.run.dir)
-    checkpoint = checkpoint or folder / "best.pth"
+    checkpoint = find_weights(checkpoint) if checkpoint else folder / "best.pth"
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint} is missing: train first (train.py --config {file}), or name a checkpoint")
     if checkpoint.resolve().parent == folder.resolve():

@@ -17,6 +17,7 @@ from data.readers import READERS, of_split
 from models.options import DRAWN
 from utils.errors import UserError
 from utils.files import read_json
+from utils.hub import find_weights
 
 # What was best on the validation split of real photographs, for weights that were trained on drawn people.
 _DRAWN_WEIGHT, _DRAWN_SHARE = 0.5, 0.8
@@ -93,7 +94,9 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", type=Path, metavar="DIR", help="folder of the index (default with --run: RUN/index)")
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights of the model (see model.vocab)")
+    model.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="weights, or a hub name (see model.vocab)"
+    )
     model.add_argument("--run", type=Path, metavar="RUN", help="the best model of this run; its gallery if no folder")
 
 
@@ -165,7 +168,7 @@ def select_source(arguments: argparse.Namespace) -> IndexSource:
     if arguments.checkpoint is None:
         weights, words = DRAWN / "model.safetensors", DRAWN / "vocab.txt"
         return _with_folder(IndexSource(Path(), config, weights, words, _DRAWN_WEIGHT, _DRAWN_SHARE, 0), folder)
-    checkpoint: Path = arguments.checkpoint
+    checkpoint = find_weights(arguments.checkpoint)
     beside = checkpoint.parent / "vocab.txt"
     vocabulary = beside if beside.is_file() else config.model.vocab
     if vocabulary is None:

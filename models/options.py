@@ -29,7 +29,7 @@ class ModelOptions:
 
     @property
     def init_file(self) -> Path | None:
-        """The file of the initial weights; None for random ones."""
+        """The file of the initial weights, or their name on the hub; None for random ones."""
         if self.init == "drawn":
             return DRAWN / "model.safetensors"
         return Path(self.init) if self.init else None

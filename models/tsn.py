@@ -23,6 +23,7 @@ from models.vision import FusionEncoder, build_vision_encoder, pixels_of
 from utils import distributed
 from utils.device import Precision, autocast
 from utils.errors import UserError
+from utils.hub import find_weights
 
 
 @dataclass(frozen=True)
@@ -319,9 +320,9 @@ def build_model(
         offload=model.offload,
     )
     torch.manual_seed(seed)
-    path = model.init_file
-    if path is None:
+    if model.init_file is None:
         return TSN(sizes, enc_token=enc_token_id(tokenizer), options=options)
+    path = find_weights(model.init_file)
     if not path.is_file():
         raise UserError(
             f"model.init: {path} is missing: download BLIP's weights there (see README), or train a small model "
