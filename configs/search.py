@@ -94,9 +94,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", type=Path, metavar="DIR", help="folder of the index (default with --run: RUN/index)")
     model = parser.add_mutually_exclusive_group()
-    model.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="weights, or a hub name (see model.vocab)"
-    )
+    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights, or a hub name (see model.vocab)")
     model.add_argument("--run", type=Path, metavar="RUN", help="the best model of this run; its gallery if no folder")
 
 
