@@ -161,7 +161,6 @@ def describe_machine(trial: Trial, *, small: bool) -> str:
     names = [torch.cuda.get_device_name(number) for number in range(trial.gpus)]
     cards = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
     memory = torch.cuda.get_device_properties(0).total_memory / 2**30 if cuda else 0
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     rows = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "card": f"{cards}, {memory:.0f} GiB" if cuda else "none: on the CPU, to try the script",
@@ -169,10 +168,18 @@ def describe_machine(trial: Trial, *, small: bool) -> str:
         "torch": f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}",
         "NCCL": ".".join(map(str, torch.cuda.nccl.version())) if cuda else "-",
         "CPU": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}",
-        "commit": commit.stdout.strip() or "not known",
+        "commit": _commit(),
         "sizes": "small: the figures say nothing" if small else f"of {trial.sizes.preset}",
     }
     return "GPU report\n\n| | |\n|---|---|\n" + "\n".join(f"| {name} | {row} |" for name, row in rows.items())
+
+
+def _commit() -> str:
+    try:
+        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    except OSError:  # there is no git
+        return "not known"
+    return found.stdout.strip() or "not known"
 
 
 def python(*command: str, minutes: float = _MINUTES) -> str:
