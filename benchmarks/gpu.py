@@ -338,4 +338,5 @@ SECTIONS: dict[str, Callable[[Trial], str]] = {
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the processes of a section end, too
     run_script(main)
