@@ -1,0 +1,1 @@
+"""Damaged and hostile inputs, generated from seeds, and what must happen with them."""
