@@ -22,7 +22,9 @@ from configs.load import load_config
 from data.images import ImageOpener, open_image
 from data.pairs import UnlabelledPairs
 from data.transforms import ImageCache
-from training.batches import pseudo_labelled_batches
+from models.options import DRAWN
+from models.tokenizer import load_tokenizer
+from training.batches import TextInputs, pseudo_labelled_batches
 from utils.errors import run_script
 
 IMAGE_SIZE = (128, 384)  # width and height, the most common in CUHK-PEDES
@@ -78,11 +80,12 @@ def images_per_second(
         image=size,
         seed=0,
         opener=opener,
+        texts=TextInputs(load_tokenizer(DRAWN / "vocab.txt")),
     )
     each = iter(batches)
     next(each)  # workers start
     start = time.perf_counter()
-    images = sum(len(pixels) for pixels, *_ in each)
+    images = sum(len(batch.pixels) for batch in each)
     return images / (time.perf_counter() - start)
 
 

@@ -14,7 +14,9 @@ from transformers import BertTokenizer
 from models.losses import ITM_TEMPERATURE, id_loss, itc_loss, itm_loss
 from models.tokenizer import MAX_TOKENS, tokenize
 from models.tsn import TSN
-from training.epoch import Batch
+
+Pairs = tuple[Tensor, list[str], Tensor]
+"""Pixels, captions and indices of a batch."""
 
 
 class PublishedTSN(TSN):
@@ -73,7 +75,7 @@ class PublishedTSN(TSN):
 
 
 def published_step(
-    model: PublishedTSN, tokenizer: BertTokenizer, optimizer: AdamW, batch: Batch, labels: Tensor
+    model: PublishedTSN, tokenizer: BertTokenizer, optimizer: AdamW, batch: Pairs, labels: Tensor
 ) -> dict[str, float]:
     """Run one step, then wait for the losses and empty the GPU's cache."""
     device = model.cross_proj.weight.device

@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import BertTokenizer
 
-from benchmarks.published_step import PublishedTSN, published_optimizer, published_step
+from benchmarks.published_step import Pairs, PublishedTSN, published_optimizer, published_step
 from models.options import PRESETS
 from models.tokenizer import MAX_TOKENS, enc_token_id, load_tokenizer, tokenize
 from models.tsn import TSN, TSNOptions
-from training.epoch import Batch, Epoch, Learner, train_epoch
+from training.batches import TextInputs
+from training.epoch import Epoch, Learner, train_epoch
 from training.schedule import build_optimizer, build_scaler
 from utils.device import Precision
 
@@ -78,10 +79,12 @@ def ours(
     model = _model(TSN, preset, tokenizer, device, precision)
     optimizer = build_optimizer(model, lr=1e-5, weight_decay=0.05)
     pairs, labels = batch_of(preset, batch)
-    learner = Learner(model, tokenizer, optimizer, build_scaler(precision, device))
+    learner = Learner(model, optimizer, build_scaler(precision, device))
+    collate, items = TextInputs(tokenizer).collate, list(zip(*pairs, strict=True))
 
     def run(count: int) -> None:
-        train_epoch(learner, Epoch([pairs] * count, labels, [1e-5] * count))
+        # Tokenized for every step, as by a loader without workers.
+        train_epoch(learner, Epoch((collate(items) for _ in range(count)), labels, [1e-5] * count))
 
     counter = FlopCounterMode(display=False, custom_mapping=_ON_THE_CPU)
     with mock.patch("models.text.should_pack", return_value=True), counter:  # padding is not counted as work
@@ -91,7 +94,7 @@ def ours(
     return _timed(run, steps, device, warm_up=3 if compiled else 1) | {"flops": counter.get_total_flops()}
 
 
-def batch_of(preset: str, size: int) -> tuple[Batch, Tensor]:
+def batch_of(preset: str, size: int) -> tuple[Pairs, Tensor]:
     """Return random pixels with captions of 20 to 55 tokens, 35 on average; two pairs have the same pseudo-label."""
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randn(size, 3, *PRESETS[preset].image, generator=draw)

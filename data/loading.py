@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +31,7 @@ class ImageLoader(DataLoader[Any]):
         super().__init__(
             dataset,
             num_workers=workers,
-            worker_init_fn=_leave_signals_to_the_main_process,
+            worker_init_fn=_initialize_worker,
             multiprocessing_context="fork" if workers else None,
             **options,
         )
@@ -52,6 +53,7 @@ class ImageLoader(DataLoader[Any]):
             ) from None
 
 
-def _leave_signals_to_the_main_process(worker: int) -> None:
+def _initialize_worker(worker: int) -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # no further threads in each of several workers
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

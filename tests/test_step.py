@@ -15,7 +15,8 @@ from models.options import Sizes
 from models.text import TextLayout
 from models.tokenizer import load_tokenizer, tokenize
 from models.tsn import TSN, TSNOptions
-from training.epoch import Batch, Epoch, Learner, train_epoch
+from training.batches import TextInputs
+from training.epoch import Epoch, Learner, train_epoch
 from training.schedule import build_optimizer, build_scaler
 from utils.device import pick_precision
 from utils.errors import UserError
@@ -115,19 +116,20 @@ def test_recomputed_blocks_have_the_gradients_of_their_own_precision(vocabulary:
 def test_accumulation_takes_the_mean_gradient_of_its_batches(vocabulary: Path) -> None:
     """Three batches, two to an update: one with the mean of the first two's gradients, one with the third's."""
     tokenizer = load_tokenizer(vocabulary)
-    batches: list[Batch] = [(pixels(seed), CAPTIONS, torch.arange(4)) for seed in (1, 2, 3)]
+    images = [pixels(seed) for seed in (1, 2, 3)]
+    batches = [TextInputs(tokenizer).collate(list(zip(each, CAPTIONS, range(4), strict=True))) for each in images]
     model = small(vocabulary)
     by_hand = copy.deepcopy(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     rates = [9.0, 0.1, 0.2]  # of a batch after which nothing is updated, the rate does not count
-    learner = Learner(model, tokenizer, optimizer, build_scaler("fp32", CPU), accumulate=2)
+    learner = Learner(model, optimizer, build_scaler("fp32", CPU), accumulate=2)
     train_epoch(learner, Epoch(batches, LABELS, rates))
 
     ids, mask = tokenize(tokenizer, CAPTIONS)
-    for together, rate in ((batches[:2], 0.1), (batches[2:], 0.2)):
+    for together, rate in ((images[:2], 0.1), (images[2:], 0.2)):
         by_hand.zero_grad()
-        for images, *_ in together:
-            (torch.stack(list(by_hand(images, ids, mask, LABELS).values())).sum() / len(together)).backward()
+        for each in together:
+            (torch.stack(list(by_hand(each, ids, mask, LABELS).values())).sum() / len(together)).backward()
         with torch.no_grad():
             for value in by_hand.parameters():
                 if value.grad is not None:

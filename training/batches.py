@@ -2,22 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler, RandomSampler, Sampler
+from transformers import BertTokenizer
 
 from data.images import ImageOpener
 from data.loading import ImageLoader
 from data.pairs import PairDataset, Paraphrase, UnlabelledPairs
 from data.transforms import train_transform
+from models.tokenizer import MAX_TOKENS, tokenize
 from training.options import TrainingOptions
 from utils import distributed
 from utils.errors import UserError
+
+TEXT_MULTIPLE = 8  # text lengths are rounded up to a multiple of this: fewer shapes to compile, and full tiles on a GPU
+
+
+class PairBatch(NamedTuple):
+    """A batch of B pairs, on the CPU.
+
+    Attributes:
+        pixels: [B, 3, H, W].
+        input_ids, attention_mask: [B, L] int64, the captions.
+        indices: [B] int64, of the pairs.
+        second: ids and mask, [B, L2] each, of second wordings of the captions, if there are any.
+    """
+
+    pixels: Tensor
+    input_ids: Tensor
+    attention_mask: Tensor
+    indices: Tensor
+    second: tuple[Tensor, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class TextInputs:
+    """How the captions of a batch become token ids.
+
+    Attributes:
+        tokenizer: with the vocabulary of the model.
+        fuse_padding: whether the fusion attends to padding; texts are then padded to the published length, whatever the
+            batch contains.
+        multiple_of: otherwise, their length is rounded up to a multiple of this.
+        paraphrase: randomly rewords captions, or None.
+    """
+
+    tokenizer: BertTokenizer
+    fuse_padding: bool = False
+    multiple_of: int = TEXT_MULTIPLE
+    paraphrase: Paraphrase | None = None
+
+    def collate(self, items: Sequence[tuple[Any, ...]]) -> PairBatch:
+        """Make a batch of items of a `PairDataset`; a loader calls it in its workers, so that no step waits for it."""
+        pixels, captions, indices, *others = zip(*items, strict=True)
+        second = self._tokenize(others[0]) if others else None
+        return PairBatch(torch.stack(pixels), *self._tokenize(captions), torch.tensor(indices), second)
+
+    def _tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        pad_to = MAX_TOKENS if self.fuse_padding else None
+        return tokenize(self.tokenizer, list(texts), pad_to=pad_to, multiple_of=self.multiple_of)
 
 
 class RemainingBatches(Sampler[list[int]]):
@@ -78,12 +129,10 @@ def pseudo_labelled_batches(
     image: tuple[int, int],
     seed: int,
     opener: ImageOpener,
-    paraphrase: Paraphrase | None = None,
+    texts: TextInputs,
     first: int = 0,
 ) -> ImageLoader:
-    """Batches of (pixels [B, 3, H, W], captions, indices [B]) over the pairs that are not noise, in a seeded order.
-
-    With the text-text loss, a fourth item holds other wordings of the captions.
+    """Load each `PairBatch` over the pairs that are not noise, in a seeded order; with a text-text loss, reworded.
 
     All batches are full, unless there are fewer pairs than `batch_size`. In a process group, each rank loads its part
     of every batch.
@@ -104,7 +153,7 @@ def pseudo_labelled_batches(
         pairs,
         transform,
         indices=chosen.tolist(),
-        paraphrase=paraphrase,
+        paraphrase=texts.paraphrase,
         seed=seed,
         opener=opener,
         reword=options.text_text > 0,
@@ -119,6 +168,7 @@ def pseudo_labelled_batches(
     return ImageLoader(
         images,
         batch_sampler=RemainingBatches(batches, first),
+        collate_fn=texts.collate,
         generator=order,
         workers=options.workers,
         pin_memory=torch.cuda.is_available(),

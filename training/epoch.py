@@ -16,19 +16,15 @@ from torch.amp import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
-from transformers import BertTokenizer
 
-from models.tokenizer import MAX_TOKENS, tokenize
 from models.tsn import TSN, Rewordings
+from training.batches import PairBatch
 from training.schedule import set_learning_rate
 from utils import distributed
 from utils.errors import UserError
 from utils.progress import Progress
 
-Batch = Sequence[Any]  # of the loader of `pseudo_labelled_batches`
 OnLog = Callable[..., object]
-
-TEXT_MULTIPLE = 8  # text lengths are rounded up to a multiple of this: fewer shapes to compile, and full tiles on a GPU
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class MidEpochState:
 
 @dataclass
 class Learner:
-    """A model with its tokenizer, optimizer and update settings.
+    """A model with its optimizer and update settings.
 
     Attributes:
         scaler: from `build_scaler`; it has no effect except in fp16.
@@ -80,7 +76,6 @@ class Learner:
     """
 
     model: TSN
-    tokenizer: BertTokenizer
     optimizer: Optimizer
     scaler: GradScaler
     accumulate: int = 1
@@ -103,27 +98,22 @@ class Learner:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def to_device(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Tokenize a batch and return its pixels, token ids, attention mask and labels on the device."""
-        pixels, captions, indices = batch[:3]
-        ids, mask = self._tokenize(captions)
-        device = self.device
-        return _send(pixels, device), _send(ids, device), _send(mask, device), _send(labels[indices], device)
+    def to_device(self, batch: PairBatch, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the pixels, token ids, attention mask and labels of a batch on the device."""
+        ids, mask = self._send_texts(batch.input_ids, batch.attention_mask)
+        return _send(batch.pixels, self.device), ids, mask, _send(labels[batch.indices], self.device)
 
-    def rewordings(self, batch: Batch, captions: Tensor | None) -> Rewordings | None:
-        """Tokenize the second wordings of a batch, if it has any."""
-        if len(batch) < 4 or captions is None:
+    def rewordings(self, batch: PairBatch, captions: Tensor | None) -> Rewordings | None:
+        """Return the second wordings of a batch on the device, if it has any."""
+        if batch.second is None or captions is None:
             return None
-        ids, mask = (_send(each, self.device) for each in self._tokenize(batch[3]))
-        return Rewordings(ids, mask, _send(captions[batch[2]], self.device))
+        return Rewordings(*self._send_texts(*batch.second), _send(captions[batch.indices], self.device))
 
-    def _tokenize(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        # If the fusion attends to padding, texts are padded to the published length, whatever the batch contains.
-        pad_to = MAX_TOKENS if self.model.fuse_padding else None
-        ids, mask = tokenize(self.tokenizer, list(captions), pad_to=pad_to, multiple_of=TEXT_MULTIPLE)
-        longest = distributed.all_reduce_max(ids.shape[1])
-        padded_ids, padded_mask = (F.pad(each, (0, longest - each.shape[1])) for each in (ids, mask))
-        return padded_ids, padded_mask
+    def _send_texts(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Pad texts to the longest of all ranks and return them on the device."""
+        if missing := distributed.all_reduce_max(ids.shape[1]) - ids.shape[1]:
+            ids, mask = (F.pad(each, (0, missing)) for each in (ids, mask))
+        return _send(ids, self.device), _send(mask, self.device)
 
 
 @dataclass(frozen=True)
@@ -131,7 +121,7 @@ class Epoch:
     """What one epoch trains on.
 
     Attributes:
-        batches: (pixels [B, 3, H, W], captions, indices [B]); the remaining ones if the epoch is resumed.
+        batches: the remaining ones if the epoch is resumed.
         labels: [N] int64 on the CPU, the pseudo-label of every pair, looked up by a batch's indices.
         learning_rates: one per batch of the whole epoch; an update uses that of its last batch.
         matching: whether the ITM loss is trained.
@@ -141,7 +131,7 @@ class Epoch:
         name: for the progress bar.
     """
 
-    batches: Iterable[Batch]
+    batches: Iterable[PairBatch]
     labels: Tensor
     learning_rates: Sequence[float]
     matching: bool = True
@@ -203,7 +193,7 @@ def train_epoch(
                 sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
             if step % learner.log_every == 0 or step == steps - 1:
                 means = {name: float(distributed.all_reduce_mean(value)) for name, value in losses.items()}
-                names = [epoch.image_names[index] for index in batch[2].tolist()] if epoch.image_names else []
+                names = [epoch.image_names[index] for index in batch.indices.tolist()] if epoch.image_names else []
                 _check_finite(means, step, names)
                 on_log(step=step, **means)
                 bar.advance(0, f"loss {means['loss']:.3f}")

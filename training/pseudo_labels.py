@@ -19,8 +19,8 @@ from data.images import ImageOpener, open_image
 from data.loading import ImageLoader
 from data.pairs import PairDataset, UnlabelledPairs
 from data.transforms import test_transform
-from models.tokenizer import MAX_TOKENS, tokenize
 from models.tsn import TSN
+from training.batches import TextInputs
 from training.options import PseudoLabelOptions
 from training.run_folder import RunFolder
 from utils import distributed
@@ -62,20 +62,19 @@ def fused_features(
     device = model.cross_proj.weight.device
     local = range(len(pairs))[distributed.shard(len(pairs))]
     images = Subset(PairDataset(pairs, test_transform(model.sizes.image), opener=opener), local)
+    texts = TextInputs(tokenizer, model.fuse_padding, multiple_of=1)
     features = [np.empty((0, model.sizes.embed * (2 if image_weight else 1)), np.float16)]
     with Progress(len(local), desc=desc, unit="image") as bar:
-        for pixels, captions, _ in ImageLoader(images, batch_size=batch_size, workers=workers):
-            # If the fusion attends to padding, texts are padded to the published length, whatever the batch contains.
-            ids, mask = tokenize(tokenizer, list(captions), pad_to=MAX_TOKENS if model.fuse_padding else None)
-            ids, mask = ids.to(device), mask.to(device)
-            image_tokens, image = model.encode_image(pixels.to(device))
+        for batch in ImageLoader(images, batch_size=batch_size, collate_fn=texts.collate, workers=workers):
+            ids, mask = batch.input_ids.to(device), batch.attention_mask.to(device)
+            image_tokens, image = model.encode_image(batch.pixels.to(device))
             text_tokens, _ = model.encode_text(ids, mask)
             fused = model.fuse(image_tokens, text_tokens, None if model.fuse_padding else mask)
             if image_weight:
                 fused = (1 - image_weight) ** 0.5 * F.normalize(fused, dim=-1)
                 fused = torch.cat([fused, image_weight**0.5 * image], dim=1)
             features.append(fused.cpu().to(torch.float16).numpy())
-            bar.advance(len(pixels))
+            bar.advance(len(ids))
     everything = distributed.gather_shards(np.concatenate(features), len(pairs))
     if not np.isfinite(everything).all():
         raise UserError("the model's fused features are not finite: lower train.lr, or set train.clip_norm=1")

@@ -16,7 +16,7 @@ from clustering.pseudo_labels import PseudoLabels
 from data.images import ImageOpener
 from retrieval.options import EvaluationOptions
 from retrieval.scoring import validate
-from training.batches import pseudo_labelled_batches
+from training.batches import TextInputs, pseudo_labelled_batches
 from training.checkpoints import NO_METRIC, RoundCheckpoints
 from training.epoch import Epoch, Learner, train_epoch
 from training.options import PseudoLabelOptions, TrainingOptions
@@ -180,7 +180,6 @@ class RoundTrainer:
             model.compile_encoders()
         return Learner(
             model,
-            self.models.tokenizer,
             optimizer,
             scaler,
             train.accumulate,
@@ -203,7 +202,7 @@ class RoundTrainer:
             replace(train, images_per_identity=None) if by_caption else train,
             image=learner.model.sizes.image,
             opener=self.opener,
-            paraphrase=self.models.paraphrase,
+            texts=TextInputs(self.models.tokenizer, learner.model.fuse_padding, paraphrase=self.models.paraphrase),
             seed=seed,
             first=done,
         )
