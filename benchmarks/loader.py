@@ -85,7 +85,7 @@ def images_per_second(
     each = iter(batches)
     next(each)  # workers start
     start = time.perf_counter()
-    images = sum(len(batch.pixels) for batch in each)
+    images = sum(len(batch.indices) for batch in each)
     return images / (time.perf_counter() - start)
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import BertTokenizer
 
-from benchmarks.published_step import Pairs, PublishedTSN, published_optimizer, published_step
+from benchmarks.published_step import PublishedTSN, published_optimizer, published_step
+from data.transforms import RawPixels, normalize
 from models.options import PRESETS
 from models.tokenizer import MAX_TOKENS, enc_token_id, load_tokenizer, tokenize
 from models.tsn import TSN, TSNOptions
@@ -45,14 +46,14 @@ def check(preset: str, device: torch.device) -> dict[str, float]:
     Raises:
         AssertionError: a difference exceeds `CLOSE`, so that a comparison would be meaningless.
     """
-    (pixels, captions, indices), labels = batch_of(preset, 6)
+    (images, captions, indices), labels = batch_of(preset, 6)
     tokenizer = _tokenizer()
     losses = []
     for kind, pad_to in ((PublishedTSN, MAX_TOKENS), (TSN, None)):
         model = _model(kind, preset, tokenizer, device).eval()
         ids, mask = tokenize(tokenizer, captions, pad_to=pad_to)
         with torch.no_grad():
-            found = model(pixels.to(device), ids.to(device), mask.to(device), labels[indices].to(device))
+            found = model(normalize(images, device), ids.to(device), mask.to(device), labels[indices].to(device))
         losses.append({name: float(value) for name, value in found.items()})
     apart = {name: abs(value - losses[1][name]) for name, value in losses[0].items()}
     assert max(apart.values()) < CLOSE, f"{preset}: the losses differ: {losses}"
@@ -64,7 +65,8 @@ def published(preset: str, device: torch.device, *, batch: int, steps: int) -> d
     tokenizer = _tokenizer()
     model = _model(PublishedTSN, preset, tokenizer, device).train()
     optimizer = published_optimizer(model)
-    pairs, labels = batch_of(preset, batch)
+    (images, captions, indices), labels = batch_of(preset, batch)
+    pairs = (normalize(images), captions, indices)
     return _timed(
         lambda count: [published_step(model, tokenizer, optimizer, pairs, labels) for _ in range(count)], steps, device
     )
@@ -78,9 +80,9 @@ def ours(
     tokenizer = _tokenizer()
     model = _model(TSN, preset, tokenizer, device, precision)
     optimizer = build_optimizer(model, lr=1e-5, weight_decay=0.05)
-    pairs, labels = batch_of(preset, batch)
+    (images, *texts), labels = batch_of(preset, batch)
     learner = Learner(model, optimizer, build_scaler(precision, device))
-    collate, items = TextInputs(tokenizer).collate, list(zip(*pairs, strict=True))
+    collate, items = TextInputs(tokenizer).collate, list(zip(map(RawPixels, *images), *texts, strict=True))
 
     def run(count: int) -> None:
         # Tokenized for every step, as by a loader without workers.
@@ -94,15 +96,16 @@ def ours(
     return _timed(run, steps, device, warm_up=3 if compiled else 1) | {"flops": counter.get_total_flops()}
 
 
-def batch_of(preset: str, size: int) -> tuple[Pairs, Tensor]:
+def batch_of(preset: str, size: int) -> tuple[tuple[RawPixels, list[str], Tensor], Tensor]:
     """Return random pixels with captions of 20 to 55 tokens, 35 on average; two pairs have the same pseudo-label."""
     draw = torch.Generator().manual_seed(0)
-    pixels = torch.randn(size, 3, *PRESETS[preset].image, generator=draw)
+    values = torch.randint(256, (size, 3, *PRESETS[preset].image), generator=draw, dtype=torch.uint8)
+    images = RawPixels(values, torch.zeros(size, 4, dtype=torch.int64))
     lengths = (35 + 8 * torch.randn(size, generator=draw)).round().clamp(20, 55).long() - 2  # [CLS] and [SEP]
     captions = [
         " ".join(f"w{word}" for word in torch.randint(_WORDS, (int(length),), generator=draw)) for length in lengths
     ]
-    return (pixels, captions, torch.arange(size)), torch.arange(size) // 2
+    return (images, captions, torch.arange(size)), torch.arange(size) // 2
 
 
 def _timed(run: Callable[[int], object], steps: int, device: torch.device, *, warm_up: int = 1) -> dict[str, float]:

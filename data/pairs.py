@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.captions import check_same_data, read_train_captions
 from data.images import ImageOpener, find_broken, open_image
 from data.records import ImageRecord
-from data.transforms import Transform
+from data.transforms import RawPixels, Transform
 from utils import distributed
 from utils.errors import UserError
 from utils.logs import log
@@ -107,7 +106,7 @@ def _read_captions(file: Path, records: Sequence[ImageRecord]) -> dict[str, str 
 
 @dataclass(eq=False)
 class PairDataset(Dataset[tuple[Any, ...]]):
-    """Pairs as (pixels [3, H, W], caption, index of the pair), of all pairs or of those at `indices`.
+    """Pairs as (pixels, caption, index of the pair), of all pairs or of those at `indices`.
 
     With `reword`, a fourth item is another wording of the caption.
 
@@ -149,8 +148,8 @@ class PairDataset(Dataset[tuple[Any, ...]]):
 
 
 @dataclass(eq=False)
-class ImageDataset(Dataset[Tensor]):
-    """Images alone, as pixels [3, H, W]."""
+class ImageDataset(Dataset[RawPixels]):
+    """Images alone."""
 
     paths: Sequence[Path]
     transform: Transform
@@ -159,5 +158,5 @@ class ImageDataset(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> RawPixels:
         return self.transform(self.opener(self.paths[index]))

@@ -15,7 +15,7 @@ from transformers import BertTokenizer
 from data.images import BrokenImageError, ImageOpener, find_broken, open_image
 from data.loading import ImageLoader
 from data.pairs import ImageDataset
-from data.transforms import test_transform
+from data.transforms import RawPixels, normalize, test_transform
 from models.tokenizer import tokenize
 from models.tsn import TSN
 from retrieval.retrieval_set import RetrievalSet
@@ -118,7 +118,7 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _embed_images(
-    model: TSN, loader: Iterable[Tensor], token_dtype: torch.dtype | None, bar: Progress
+    model: TSN, loader: Iterable[RawPixels], token_dtype: torch.dtype | None, bar: Progress
 ) -> tuple[Tensor, Tensor | None]:
     """Return embeddings [N, E] and, if they have a dtype, tokens [N, P, D], filled in place without further copies."""
     device = model.vision_proj.weight.device
@@ -127,13 +127,13 @@ def _embed_images(
     kept = None
     if token_dtype is not None:
         kept = torch.empty(count, 1 + sizes.grid[0] * sizes.grid[1], sizes.vision_width, dtype=token_dtype)
-    for pixels in loader:
-        tokens, embedding = model.encode_image(pixels.to(device))
-        batch = slice(done, done := done + len(pixels))
+    for images in loader:
+        tokens, embedding = model.encode_image(normalize(images, device))
+        batch = slice(done, done := done + len(embedding))
         embeddings[batch] = embedding.cpu()
         if kept is not None:
             kept[batch] = tokens.to(kept.dtype).cpu()
-        bar.advance(len(pixels))
+        bar.advance(len(embedding))
     return embeddings, kept
 
 

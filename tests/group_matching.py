@@ -10,7 +10,7 @@ import torch
 
 from data.images import open_image
 from data.records import ImageRecord
-from data.transforms import test_transform
+from data.transforms import normalize, test_transform
 from models.options import Sizes
 from models.tokenizer import enc_token_id, load_tokenizer
 from models.tsn import TSN, TSNOptions
@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
     alone = TSN(sizes, enc_token=enc_token_id(tokenizer), options=TSNOptions(dropout=0.0)).eval()
     alone.load_state_dict(model.state_dict())
     with torch.no_grad():
-        tokens, _ = alone.encode_image(test_transform(sizes.image)(open_image(record.path))[None])
+        tokens, _ = alone.encode_image(normalize(test_transform(sizes.image)(open_image(record.path)))[None])
         expected = alone.match(tokens, embeddings.query_ids, embeddings.query_mask)
     print("same" if torch.allclose(logit, expected, atol=1e-5) else f"{logit} is not {expected}")
 

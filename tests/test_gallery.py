@@ -15,6 +15,7 @@ from configs.load import load_config
 from data.captions import query_file
 from data.images import open_image
 from data.readers import READERS
+from data.transforms import normalize
 from data.transforms import test_transform as transform_for_test
 from models.tokenizer import load_tokenizer
 from models.tsn import TSN
@@ -85,7 +86,7 @@ def test_embeddings_of_files_and_texts(photographs: Path) -> None:
     model = TSN.from_checkpoint(folder / "model.safetensors", load_tokenizer(folder / "vocab.txt")).eval()
     paths = sorted((photographs / "test").iterdir())[:5]
     transform = transform_for_test(model.sizes.image)
-    pixels = torch.stack([transform(open_image(path)) for path in paths])
+    pixels = torch.stack([normalize(transform(open_image(path))) for path in paths])
     assert torch.equal(torch.stack([model.preprocess(open_image(path)) for path in paths]), pixels)
     embeddings = model.embed_images(paths, batch_size=2)
     with torch.inference_mode():

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import transforms
 
 from data.images import BrokenImageError, enlarge, find_broken, open_image
 from data.records import ImageRecord
-from data.transforms import MEAN, STD, train_transform
+from data.transforms import MEAN, STD, RawPixels, Transform, normalize, train_transform
 from data.transforms import test_transform as plain_transform
 from tests.pictures import picture
 
@@ -142,7 +143,7 @@ def test_find_broken_names_unreadable_images_with_the_reason(tmp_path: Path) -> 
 
 def test_the_test_transform_resizes_and_normalizes() -> None:
     """Height before width; a uniform color stays uniform: (value / 255 - mean) / std."""
-    pixels = plain_transform((32, 16))(Image.new("RGB", (50, 70), (255, 0, 51)))
+    pixels = normalize(plain_transform((32, 16))(Image.new("RGB", (50, 70), (255, 0, 51))))
     assert pixels.shape == (3, 32, 16)
     assert pixels.dtype == torch.float32
     expected = [(value - mean) / std for value, mean, std in zip((1.0, 0.0, 0.2), MEAN, STD, strict=True)]
@@ -150,12 +151,12 @@ def test_the_test_transform_resizes_and_normalizes() -> None:
     assert pixels.amax(dim=(1, 2)).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def transformed(transform: object, count: int = 60) -> torch.Tensor:
+def transformed(transform: Transform, count: int = 60) -> torch.Tensor:
     """Transform an image whose left half is black and right half white."""
     image = Image.new("RGB", (112, 224))
     image.paste((255, 255, 255), (56, 0, 112, 224))
     torch.manual_seed(0)
-    return torch.stack([transform(image) for _ in range(count)])  # type: ignore[operator]
+    return torch.stack([normalize(transform(image)) for _ in range(count)])
 
 
 def test_the_published_transform_flips_shifts_and_erases() -> None:
@@ -176,6 +177,28 @@ def test_the_light_transform_does_not_erase() -> None:
     light = transformed(train_transform((224, 112), augment="light"))
     gray = (light[:, 0] * STD[0] + MEAN[0]).clamp(0, 1)
     assert (((gray < 0.01) | (gray > 0.99)).float().mean(dim=(1, 2)) > 0.95).all()
+
+
+@pytest.mark.parametrize("augment", ["published", "strong", "light"])
+def test_pixels_of_a_batch_are_those_of_torchvision_image_by_image(tmp_path: Path, augment: str) -> None:
+    """To the bit, with the same random numbers, though they are normalized and erased as a batch, on the device."""
+    noise(tmp_path / "a.jpg")
+    image, size = open_image(tmp_path / "a.jpg"), (48, 32)
+    ours = train_transform(size, augment=augment)  # type: ignore[arg-type]
+    change = ours.args[0]  # type: ignore[attr-defined]
+    steps = [change, transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    if augment == "published":
+        steps.append(transforms.RandomErasing(scale=(0.02, 0.4), value=MEAN))
+    if augment == "strong":
+        steps.append(transforms.RandomErasing(0.3, scale=(0.02, 0.2), value=MEAN))
+    torch.manual_seed(0)
+    expected = torch.stack([transforms.Compose(steps)(image) for _ in range(40)])
+    torch.manual_seed(0)
+    found = [ours(image) for _ in range(40)]
+    batch = RawPixels(*map(torch.stack, zip(*found, strict=True)))
+    assert batch.values.dtype == torch.uint8
+    assert batch.erased.any() == (augment != "light")
+    assert torch.equal(normalize(batch), expected)
 
 
 def test_a_jpeg_is_decoded_as_by_pillow(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from data.images import BrokenImageError, ImageOpener, open_image
 from data.pairs import ImageDataset, PairDataset, UnlabelledPairs, load_training_pairs
 from data.records import ImageRecord
-from data.transforms import ImageCache, train_transform
+from data.transforms import ImageCache, RawPixels, normalize, train_transform
 from data.transforms import test_transform as plain_transform
 from tests.pictures import picture
 from utils.errors import UserError
@@ -96,7 +96,7 @@ def loaded(
     batches = list(loader)
     assert [int(index) for *_, batch in batches for index in batch] == indices
     return {
-        int(index): (pixels[row], captions[row])
+        int(index): (normalize(RawPixels(*pixels))[row], captions[row])
         for pixels, captions, batch in batches
         for row, index in enumerate(batch)
     }
@@ -147,8 +147,8 @@ def test_each_item_is_pixels_its_own_caption_and_its_index(pairs: UnlabelledPair
     dataset = PairDataset(pairs, plain_transform((32, 16)))
     assert len(dataset) == 7
     pixels, caption, index = dataset[4]
-    assert (pixels.shape, caption, index) == ((3, 32, 16), "caption 4.png", 4)
-    assert torch.equal(pixels, ImageDataset(pairs.paths, plain_transform((32, 16)))[4])
+    assert (pixels.values.shape, caption, index) == ((3, 32, 16), "caption 4.png", 4)
+    assert torch.equal(pixels.values, ImageDataset(pairs.paths, plain_transform((32, 16)))[4].values)
 
 
 def test_a_second_wording_is_of_the_same_caption_or_of_another_one_of_the_image(pairs: UnlabelledPairs) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 import test as test_script
 from configs.load import load_config
 from data.images import open_image
+from data.transforms import normalize
 from data.transforms import test_transform as plain_transform
 from models.tokenizer import load_tokenizer, tokenize
 from models.tsn import TSN
@@ -64,7 +65,7 @@ def brute_force(root: Path, weight: float, *, msm: bool, itm: bool) -> dict[str,
     hits: dict[str, list[float]] = {name: [] for name in ("R1", "R5", "R10", "mAP", "mINP")}
     with torch.inference_mode():
         files = [root / "data" / "imgs" / entry["image_path"].split("imgs/")[1] for entry in entries]
-        views = [plain_transform(model.sizes.image)(open_image(file))[None] for file in files]
+        views = [normalize(plain_transform(model.sizes.image)(open_image(file)))[None] for file in files]
         images = [model.encode_image(view) for view in views]
         for entry in entries:
             for number, query in enumerate(entry["captions"]):

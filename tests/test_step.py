@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from data.transforms import RawPixels, normalize
 from models.options import Sizes
 from models.text import TextLayout
 from models.tokenizer import load_tokenizer, tokenize
@@ -40,8 +41,13 @@ def small(vocabulary: Path, **options: Any) -> TSN:
     return TSN(sizes, enc_token=len(WORDS) + 1, classes=3, options=TSNOptions(dropout=0.0, **options))
 
 
+def raw_pixels(seed: int = 1) -> RawPixels:
+    values = torch.randint(256, (4, 3, 32, 16), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return RawPixels(values, torch.zeros(4, 4, dtype=torch.int64))
+
+
 def pixels(seed: int = 1) -> Tensor:
-    return torch.randn(4, 3, 32, 16, generator=torch.Generator().manual_seed(seed))
+    return normalize(raw_pixels(seed))
 
 
 def losses_and_gradients(model: TSN, ids: Tensor, mask: Tensor) -> tuple[list[float], dict[str, Tensor]]:
@@ -116,8 +122,8 @@ def test_recomputed_blocks_have_the_gradients_of_their_own_precision(vocabulary:
 def test_accumulation_takes_the_mean_gradient_of_its_batches(vocabulary: Path) -> None:
     """Three batches, two to an update: one with the mean of the first two's gradients, one with the third's."""
     tokenizer = load_tokenizer(vocabulary)
-    images = [pixels(seed) for seed in (1, 2, 3)]
-    batches = [TextInputs(tokenizer).collate(list(zip(each, CAPTIONS, range(4), strict=True))) for each in images]
+    images, collate = [raw_pixels(seed) for seed in (1, 2, 3)], TextInputs(tokenizer).collate
+    batches = [collate(list(zip(map(RawPixels, *each), CAPTIONS, range(4), strict=True))) for each in images]
     model = small(vocabulary)
     by_hand = copy.deepcopy(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
@@ -129,7 +135,7 @@ def test_accumulation_takes_the_mean_gradient_of_its_batches(vocabulary: Path) -
     for together, rate in ((images[:2], 0.1), (images[2:], 0.2)):
         by_hand.zero_grad()
         for each in together:
-            (torch.stack(list(by_hand(each, ids, mask, LABELS).values())).sum() / len(together)).backward()
+            (torch.stack(list(by_hand(normalize(each), ids, mask, LABELS).values())).sum() / len(together)).backward()
         with torch.no_grad():
             for value in by_hand.parameters():
                 if value.grad is not None:

@@ -17,7 +17,7 @@ from transformers import BertTokenizer
 from data.images import ImageOpener
 from data.loading import ImageLoader
 from data.pairs import PairDataset, Paraphrase, UnlabelledPairs
-from data.transforms import train_transform
+from data.transforms import RawPixels, train_transform
 from models.tokenizer import MAX_TOKENS, tokenize
 from training.options import TrainingOptions
 from utils import distributed
@@ -30,13 +30,13 @@ class PairBatch(NamedTuple):
     """A batch of B pairs, on the CPU.
 
     Attributes:
-        pixels: [B, 3, H, W].
+        pixels: [B, 3, H, W], not normalized yet.
         input_ids, attention_mask: [B, L] int64, the captions.
         indices: [B] int64, of the pairs.
         second: ids and mask, [B, L2] each, of second wordings of the captions, if there are any.
     """
 
-    pixels: Tensor
+    pixels: RawPixels
     input_ids: Tensor
     attention_mask: Tensor
     indices: Tensor
@@ -64,7 +64,8 @@ class TextInputs:
         """Make a batch of items of a `PairDataset`; a loader calls it in its workers, so that no step waits for it."""
         pixels, captions, indices, *others = zip(*items, strict=True)
         second = self._tokenize(others[0]) if others else None
-        return PairBatch(torch.stack(pixels), *self._tokenize(captions), torch.tensor(indices), second)
+        images = RawPixels(*map(torch.stack, zip(*pixels, strict=True)))
+        return PairBatch(images, *self._tokenize(captions), torch.tensor(indices), second)
 
     def _tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         pad_to = MAX_TOKENS if self.fuse_padding else None

@@ -17,10 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
+from data.transforms import normalize
 from models.tsn import TSN, Rewordings
 from training.batches import PairBatch
 from training.schedule import set_learning_rate
 from utils import distributed
+from utils.device import send
 from utils.errors import UserError
 from utils.progress import Progress
 
@@ -101,19 +103,19 @@ class Learner:
     def to_device(self, batch: PairBatch, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the pixels, token ids, attention mask and labels of a batch on the device."""
         ids, mask = self._send_texts(batch.input_ids, batch.attention_mask)
-        return _send(batch.pixels, self.device), ids, mask, _send(labels[batch.indices], self.device)
+        return normalize(batch.pixels, self.device), ids, mask, send(labels[batch.indices], self.device)
 
     def rewordings(self, batch: PairBatch, captions: Tensor | None) -> Rewordings | None:
         """Return the second wordings of a batch on the device, if it has any."""
         if batch.second is None or captions is None:
             return None
-        return Rewordings(*self._send_texts(*batch.second), _send(captions[batch.indices], self.device))
+        return Rewordings(*self._send_texts(*batch.second), send(captions[batch.indices], self.device))
 
     def _send_texts(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Pad texts to the longest of all ranks and return them on the device."""
         if missing := distributed.all_reduce_max(ids.shape[1]) - ids.shape[1]:
             ids, mask = (F.pad(each, (0, missing)) for each in (ids, mask))
-        return _send(ids, self.device), _send(mask, self.device)
+        return send(ids, self.device), send(mask, self.device)
 
 
 @dataclass(frozen=True)
@@ -216,13 +218,6 @@ def data_parallel(model: TSN, *, matching: bool) -> Any:
     device = model.cross_proj.weight.device
     ids = [device] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
-
-
-def _send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy to the device; to a GPU from pinned memory, so that the host does not wait."""
-    if device.type != "cuda" or tensor.device == device:
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _check_finite(losses: Mapping[str, float], step: int, batch: Sequence[str]) -> None:

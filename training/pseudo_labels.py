@@ -18,7 +18,7 @@ from clustering.quality import describe_quality, label_quality
 from data.images import ImageOpener, open_image
 from data.loading import ImageLoader
 from data.pairs import PairDataset, UnlabelledPairs
-from data.transforms import test_transform
+from data.transforms import normalize, test_transform
 from models.tsn import TSN
 from training.batches import TextInputs
 from training.options import PseudoLabelOptions
@@ -67,7 +67,7 @@ def fused_features(
     with Progress(len(local), desc=desc, unit="image") as bar:
         for batch in ImageLoader(images, batch_size=batch_size, collate_fn=texts.collate, workers=workers):
             ids, mask = batch.input_ids.to(device), batch.attention_mask.to(device)
-            image_tokens, image = model.encode_image(batch.pixels.to(device))
+            image_tokens, image = model.encode_image(normalize(batch.pixels, device))
             text_tokens, _ = model.encode_text(ids, mask)
             fused = model.fuse(image_tokens, text_tokens, None if model.fuse_padding else mask)
             if image_weight:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from utils.errors import UserError
 
@@ -68,6 +69,13 @@ def driver_version() -> str:
     except OSError:
         match = None
     return match[1] if match else "not known"
+
+
+def send(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy to the device; to a GPU from pinned memory, so that the host does not wait."""
+    if torch.device(device).type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def describe_device(device: torch.device, precision: str) -> str:
