@@ -7,11 +7,14 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from utils.errors import UserError
+from utils.processes import available_cores
 
 _TROUBLE = ("DataLoader worker", "shared memory", "No space left", "/torch_")
+
+_MOST_WORKERS = 16
 
 
 class ImageLoader(DataLoader[Any]):
@@ -22,17 +25,28 @@ class ImageLoader(DataLoader[Any]):
 
     Args:
         dataset: of images.
-        workers: processes; 0 loads in this one.
+        workers: processes, at most one a batch; 0 loads in this one, and None chooses their number by the cores.
         options: of the `DataLoader`.
     """
 
-    def __init__(self, dataset: Dataset[Any], *, workers: int = 0, **options: Any) -> None:
-        self._workers = workers
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        *,
+        workers: int | None = 0,
+        batch_size: int = 1,
+        batch_sampler: Sampler[list[int]] | None = None,
+        **options: Any,
+    ) -> None:
+        batches = len(batch_sampler) if batch_sampler else -(-len(dataset) // batch_size)  # type: ignore[arg-type]
+        self._workers = min(_default_workers() if workers is None else workers, batches)
         super().__init__(
             dataset,
-            num_workers=workers,
+            batch_size=1 if batch_sampler else batch_size,
+            batch_sampler=batch_sampler,
+            num_workers=self._workers,
             worker_init_fn=_initialize_worker,
-            multiprocessing_context="fork" if workers else None,
+            multiprocessing_context="fork" if self._workers else None,
             **options,
         )
 
@@ -51,6 +65,11 @@ class ImageLoader(DataLoader[Any]):
                 f"a process that loads images ended ({str(error).splitlines()[0][:120]}): the shared memory (/dev/shm) "
                 "may be too small; in docker use --shm-size=8g or --ipc=host, or set train.workers=0"
             ) from None
+
+
+def _default_workers() -> int:
+    # One core launches the kernels; no GPU takes more images than so many others decode, and each holds two batches.
+    return min(max(1, available_cores() - 1), _MOST_WORKERS)
 
 
 def _initialize_worker(worker: int) -> None:

@@ -58,7 +58,7 @@ def embed(
     *,
     keep_tokens: TokenPrecision | None,
     batch_size: int,
-    workers: int = 0,
+    workers: int | None = 0,
     opener: ImageOpener = open_image,
     desc: str = "embedding",
 ) -> Embeddings:

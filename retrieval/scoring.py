@@ -151,13 +151,13 @@ def with_scorer(
     work: Callable[[Scorer], Result],
     *,
     options: EvaluationOptions,
-    workers: int,
+    workers: int | None,
     desc: str,
 ) -> Result | None:
     """Embed a retrieval set and return what `work` makes of its scores; None in all but the main process.
 
     Args:
-        workers: processes that load images.
+        workers: processes that load images; None: as many as there are cores for them.
         desc: for the progress bar.
     """
     size, keep = options.batch_size, options.token_precision
@@ -173,7 +173,7 @@ def validate(
     options: EvaluationOptions,
     *,
     opener: ImageOpener = open_image,
-    workers: int = 0,
+    workers: int | None = 0,
 ) -> dict[str, float]:
     """Return R1, R5, R10, mAP and mINP of a model between epochs, by the scores that a test computes.
 

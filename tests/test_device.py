@@ -57,6 +57,19 @@ def test_full_shared_memory_is_one_line() -> None:
         list(ImageLoader(Failing()))
 
 
+def test_workers_are_as_many_as_there_are_cores_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of this process's share of those that it may use, one is left to it; more workers than batches would idle."""
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    images = Failing()
+    for cores, processes, batch, expected in ((8, 1, 1, 4), (4, 1, 1, 3), (8, 2, 1, 3), (8, 1, 2, 2), (1, 1, 1, 1)):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        loader = ImageLoader(images, workers=None, batch_size=batch)
+        assert (loader.num_workers, len(images)) == (expected, 4)
+    assert ImageLoader(images, workers=9).num_workers == 4
+    assert ImageLoader(images).num_workers == 0
+
+
 def test_a_captioner_must_be_chosen_for_large_models() -> None:
     """Only if something is to be described."""
     captioner = load_captioner(captioner_options(backend=None), "cpu")

@@ -49,7 +49,7 @@ class TrainingOptions:
     paraphrase: Fraction
     augment: Literal["published", "light", "strong"]
     clip_norm: PositiveFloat | None
-    workers: NonNegativeInt
+    workers: NonNegativeInt | None
     cache: Literal["memory", "mapped"] | bool
     log_every: PositiveInt
     patience: PositiveInt | None

@@ -42,7 +42,7 @@ def fused_features(
     *,
     image_weight: float = 0.0,
     batch_size: int,
-    workers: int = 0,
+    workers: int | None = 0,
     opener: ImageOpener = open_image,
     desc: str = "features",
 ) -> NDArray[np.float16]:

@@ -17,6 +17,7 @@ import torch
 
 from utils.errors import UserError
 from utils.logs import log
+from utils.processes import available_cores
 
 MIN_PAIRS = 32  # of each process, in a batch
 _GRACE = 20.0  # seconds for the other processes to exit after one has failed
@@ -62,8 +63,9 @@ def launch(command: Sequence[str], processes: int) -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    group |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    threads = {"OMP_NUM_THREADS": str(max(1, available_cores() // processes))}
     members = [
         subprocess.Popen(command, env=threads | os.environ | group | {"RANK": str(number), "LOCAL_RANK": str(number)})
         for number in range(processes)

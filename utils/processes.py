@@ -18,6 +18,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+def available_cores() -> int:
+    """Return the number of cores that this process may use, its equal share if a launcher started several here."""
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def map_in_processes(
     function: Callable[[T], R], items: Sequence[T], workers: int, *, chunk_size: int
 ) -> Generator[R, None, None]:
