@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from models.checkpoint import read_checkpoint
+from training.saved_state import read_state
 from utils.errors import UserError, run_script
 from utils.files import read_jsonl
 
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _where(folder: Path) -> str:
     if not (folder / "last.pth").exists():
         return "nothing saved yet"
-    state = read_checkpoint(folder / "last.pth")  # complete, whenever the process was killed
+    state = read_state(folder)  # complete, whenever the process was killed
     midway = state["memory"].get("mid_epoch")
     steps = f" and {midway['step']} steps" if midway else ""
     return f"round {state['round']}, {state['epoch']} epochs{steps} saved"

@@ -32,11 +32,19 @@ def change(file: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     torch.save(content, file)
 
 
+def resume_file(run: Path) -> Path:
+    (file,) = run.glob("resume_*.pth")
+    return file
+
+
 @pytest.mark.parametrize(
     ("edit", "named"),
     [
-        (lambda run: shutil.copy(run / "best.pth", run / "last.pth"), r"last\.pth.*memory"),
-        (lambda run: change(run / "last.pth", lambda c: c["memory"].pop("optimizer")), r"last\.pth.*optimizer"),
+        (lambda run: change(run / "last.pth", lambda c: c.update(resume="resume_0_1_0.pth")), r"last\.pth.*best\.pth"),
+        (lambda run: change(run / "last.pth", lambda c: c.update(resume="../run.json")), r"last\.pth.*memory"),
+        (lambda run: change(resume_file(run), lambda c: c.pop("optimizer")), r"last\.pth.*optimizer"),
+        (lambda run: resume_file(run).unlink(), r"last\.pth.*resume_1_2_0\.pth"),
+        (lambda run: resume_file(run).write_bytes(b"x" * 100), r"resume_1_2_0\.pth"),
         (lambda run: change(run / "last.pth", lambda c: c.pop("log_bytes")), r"last\.pth.*log_bytes"),
         (lambda run: change(run / "last.pth", lambda c: c.update(copies=7)), r"last\.pth.*copies"),
         (lambda run: (run / "last.pth").write_bytes(b"x" * 100), r"last\.pth"),

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from data.demo import DrawnSet, draw_people
 from tests.small import QUICK
+from training.saved_state import read_state
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -94,8 +94,7 @@ def test_sigterm_to_train_bash_alone_saves(drawn: Path, tmp_path: Path) -> None:
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 0, errors
     assert "stopping after this update and saving" in errors
-    saved = torch.load(tmp_path / "run" / "last.pth", weights_only=True)
-    assert saved["memory"]["mid_epoch"]["step"] > 0
+    assert read_state(tmp_path / "run")["memory"]["mid_epoch"]["step"] > 0
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 

@@ -14,6 +14,7 @@ from configs.load import RENAMED_KEYS, load_config, run_identity, upgrade_identi
 from tests.small import Small, quick_run
 from tests.test_mid_epoch import signalled_at
 from tests.test_train import assert_same_run
+from training.saved_state import complete_copies, read_state
 from utils.errors import UserError
 
 OLD_NAMES = {new: old for old, new in RENAMED_KEYS.items()}
@@ -55,11 +56,24 @@ def test_a_run_of_the_version_before_resumes_in_the_middle_of_an_epoch(
         json.dumps({OLD_NAMES.get(name, name): value for name, value in json.loads(stamp.read_text()).items()})
     )
     state = torch.load(tmp_path / "last.pth", weights_only=True)
-    memory = {OLD_MEMORY.get(name, name): value for name, value in state["memory"].items()}
+    resume = tmp_path / state.pop("resume")
+    memory = torch.load(resume, weights_only=True)
+    resume.unlink()  # at that time, last.pth held everything
+    memory = {OLD_MEMORY.get(name, name): value for name, value in memory.items()}
     memory["midway"] = {OLD_MID_EPOCH[name]: value for name, value in memory["midway"].items()}
     torch.save(state | {"memory": memory}, tmp_path / "last.pth")
     assert train.main(quick_run(*small, tmp_path)) == 0
     assert_same_run(uninterrupted, tmp_path)
+
+
+def test_copies_of_a_checkpoint_of_the_version_before_are_completed_without_what_only_resuming_needs(
+    tmp_path: Path,
+) -> None:
+    """Its last.pth held everything, and was written before its copies."""
+    whole = {"model": {}, "round": 0, "epoch": 1, "copies": ["best.pth"], "log_bytes": 5}
+    torch.save(whole | {"memory": {"optimizer": {}, "scaler": {}}}, tmp_path / "last.pth")
+    complete_copies(tmp_path, read_state(tmp_path))
+    assert torch.load(tmp_path / "best.pth", weights_only=True) == {"model": {}, "round": 0, "epoch": 1}
 
 
 def test_a_run_of_the_version_before_lacks_keys_that_are_off_as_published() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import resource
@@ -17,6 +18,7 @@ import torch
 import train
 from tests.pictures import picture
 from tests.small import Small, quick_run, write_small_data
+from training import saved_state
 from training.epoch import train_epoch
 from training.run_folder import RunFolder
 from utils.errors import UserError
@@ -47,6 +49,24 @@ def test_a_run_writes_a_complete_folder(uninterrupted: Path) -> None:
         *("pseudo_labels_0.npz", "pseudo_labels_1.npz"),
     } <= names
     assert not [name for name in names if "partial" in name]
+
+
+def test_equal_checkpoints_are_one_file(
+    small: Small, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the file system has hard links, each is written once; elsewhere they are copied, with the same content."""
+    files = [uninterrupted / name for name in ("last.pth", "best.pth", "round.pth")]
+    assert len({file.stat().st_ino for file in files}) < 3
+    assert len(list(uninterrupted.glob("resume_*.pth"))) == 1
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.link", refuse)
+        train.main(quick_run(*small, tmp_path))
+    assert {(tmp_path / file.name).stat().st_nlink for file in files} == {1}
+    assert_same_run(uninterrupted, tmp_path)
 
 
 def test_the_log_has_every_round_and_epoch(uninterrupted: Path) -> None:
@@ -133,19 +153,22 @@ def test_a_run_interrupted_in_any_epoch_ends_where_an_uninterrupted_one_ends(
 
 
 @pytest.mark.parametrize("saves", [1, 4])
-def test_a_run_killed_between_its_two_checkpoints_ends_where_an_uninterrupted_one_ends(
-    small: Small, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+@pytest.mark.parametrize("file", ["resume", "last"])
+def test_a_run_killed_between_its_files_ends_where_an_uninterrupted_one_ends(
+    small: Small, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int, file: str
 ) -> None:
-    real, seen = RunFolder._save, []
+    """Before last.pth, which names the file written first, or before the copies of last.pth."""
+    real, seen = saved_state._save, []
 
-    def killed(self: RunFolder, name: str, content: dict[str, Any]) -> None:
-        real(self, name, content)
-        seen.extend([name] * (name == "last.pth"))
-        if len(seen) == saves and name == "last.pth":
-            raise KeyboardInterrupt
+    def killed(path: Path, content: dict[str, Any]) -> None:
+        real(path, content)
+        if path.name.startswith(file):
+            seen.append(path)
+            if len(seen) == saves:
+                raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "_save", killed)
+        patch.setattr(saved_state, "_save", killed)
         with pytest.raises(KeyboardInterrupt):
             train.main(quick_run(*small, tmp_path))
     train.main(quick_run(*small, tmp_path))
@@ -225,7 +248,7 @@ def test_a_disk_that_is_full_while_saving_is_one_line_and_the_last_checkpoint_st
     interrupted = uninterrupted / "last.pth"
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (interrupted.stat().st_size // 2, before[1]))
-        with pytest.raises(UserError, match=r"cannot write .*last\.pth: File too large"):
+        with pytest.raises(UserError, match=r"cannot write .*resume_.*\.pth: File too large"):
             train.main(quick)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

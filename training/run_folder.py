@@ -14,20 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from models.checkpoint import read_checkpoint
 from models.tsn import TSN
+from training.saved_state import RESUME, complete_copies, read_state, write_state
 from utils import distributed
 from utils.errors import UserError
 from utils.files import atomic_write, read_json, read_jsonl, read_npz, write_json
 
 FEATURE_SAMPLE = 2000  # images whose features are kept, for the plot of the clusters in the report
 
-_ONLY_IN_LAST = ("memory", "copies", "log_bytes")
 _WRITTEN = ("config.yaml", "log.jsonl", "vocab.txt", "model.safetensors", "config.json", "round.pth")
-_DERIVED = ("best.pth", "round.pth", "vocab.txt")
+_DERIVED = ("best.pth", "round.pth", "vocab.txt", "pseudo_labels_*.npz", RESUME)
 
 
 class RunFolder:
@@ -121,27 +120,20 @@ class RunFolder:
     def save_epoch(
         self, checkpoint: dict[str, Any], memory: dict[str, Any], *, best: bool, best_of_round: bool
     ) -> None:
-        """Write the checkpoint of a finished epoch to `last.pth`, and to `best.pth` and `round.pth` if it is the best.
+        """Write the checkpoint of a finished epoch to `last.pth`; if it is the best, `best.pth` and `round.pth` are it.
 
         Args:
             checkpoint: weights and their description.
-            memory: what else resuming needs, saved only in `last.pth`.
+            memory: what else resuming needs.
             best: it is the best epoch of the run.
             best_of_round: it is the best epoch of its round.
         """
         copies = ["best.pth"] * best + ["round.pth"] * best_of_round
-
-        def write() -> None:
-            # last.pth names its copies before they are written, so that `load_state` can complete them after a kill.
-            self._save_last(checkpoint, memory, copies)
-            for name in copies:
-                self._save(name, checkpoint)
-
-        distributed.run_on_main(write)
+        distributed.run_on_main(lambda: self._save(checkpoint, memory, copies))
 
     def save_mid_epoch(self, checkpoint: dict[str, Any], memory: dict[str, Any]) -> None:
         """Write the state in the middle of an epoch to `last.pth`."""
-        distributed.run_on_main(lambda: self._save_last(checkpoint, memory, []))
+        distributed.run_on_main(lambda: self._save(checkpoint, memory, []))
 
     def seconds_since_save(self) -> float:
         """Seconds since `last.pth` was written, or since the run started."""
@@ -154,8 +146,7 @@ class RunFolder:
             self._board = _TensorBoard(self.path)
         if not resumes:
             return None
-        state = _read_state(self.path / "last.pth")
-        return {key: value for key, value in state.items() if key not in ("copies", "log_bytes")}
+        return read_state(self.path)
 
     def load_round(self, model: TSN) -> TSN:
         """Load the best weights of the previous round, if there was one, into `model`, except the classifier."""
@@ -201,48 +192,27 @@ class RunFolder:
         silhouette = content.get("silhouette", np.array(float("nan")))
         return labels, float(eps), float(silhouette) if silhouette.size == 1 else float("nan")
 
-    def _save_last(self, checkpoint: dict[str, Any], memory: dict[str, Any], copies: list[str]) -> None:
+    def _save(self, checkpoint: dict[str, Any], memory: dict[str, Any], copies: list[str]) -> None:
         log = self.path / "log.jsonl"
         size = log.stat().st_size if log.exists() else 0
-        self._save("last.pth", checkpoint | {"memory": memory, "copies": copies, "log_bytes": size})
+        write_state(self.path, checkpoint, memory, copies=copies, log_bytes=size)
         self._saved = time.monotonic()
-
-    def _save(self, name: str, content: dict[str, Any]) -> None:
-        # Given a path instead of a file, torch hides that the disk is full.
-        with atomic_write(self.path / name) as temporary, temporary.open("wb") as file:
-            try:
-                torch.save(content, file)
-            except RuntimeError as error:  # raised while torch closes its archive; the cause is in the context
-                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
     def _restore_files(self) -> bool:
         """Restore log and copies to the state of `last.pth`, or delete stale files; return whether it exists."""
         log, last = self.path / "log.jsonl", self.path / "last.pth"
+        for partial in self.path.glob(".*.partial"):
+            partial.unlink()  # of a killed process
         if not last.exists():
             log.unlink(missing_ok=True)
-            for stale in (*self.path.glob("pseudo_labels_*.npz"), *map(self.path.joinpath, _DERIVED)):
-                stale.unlink(missing_ok=True)
+            for stale in (file for pattern in _DERIVED for file in self.path.glob(pattern)):
+                stale.unlink()
             return False
-        state = _read_state(last)
+        state = read_state(self.path)
         if log.exists():
             os.truncate(log, min(state["log_bytes"], log.stat().st_size))
-        for name in state["copies"]:
-            self._save(name, {key: value for key, value in state.items() if key not in _ONLY_IN_LAST})
+        complete_copies(self.path, state)
         return True
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    """Read `last.pth`, and check that a run can be resumed from it."""
-    state = read_checkpoint(path)
-    kinds = {"model": dict, "round": int, "epoch": int, "memory": dict, "copies": list, "log_bytes": int}
-    wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
-    wrong += [f"memory.{name}" for name in ("optimizer", "scaler") if not wrong and name not in state["memory"]]
-    if wrong:
-        raise UserError(
-            f"{path} is no checkpoint to resume from (a copy of best.pth?): it has no {', '.join(wrong)}; restore it, "
-            f"or remove {path.parent}"
-        )
-    return state
 
 
 class _TensorBoard:

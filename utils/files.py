@@ -31,6 +31,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # of a killed process of this number, and maybe a hard link to another file
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
