@@ -38,11 +38,12 @@ _ADDED_KEYS = {
     "train.text_text": 0.0,
 }
 
-# Options that affect speed, memory, logging or file locations, but never the weights.
+# Options that affect speed, memory, logging or file locations, but never the weights; rounding aside, as devices do.
 _NOT_IN_IDENTITY = {
     "model.checkpointed_blocks",
     "model.offload",
     "cluster.source_root",
+    "train.compile",
     "train.workers",
     "train.cache",
     "train.log_every",
@@ -110,7 +111,7 @@ def upgrade_identity(identity: dict[str, Any]) -> dict[str, Any]:
     for (name, old), new in RENAMED_VALUES.items():
         if upgraded.get(name) == old:
             upgraded[name] = new
-    return upgraded
+    return {name: value for name, value in upgraded.items() if name not in _NOT_IN_IDENTITY}
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = "configs/demo.yaml") -> None:

@@ -136,7 +136,7 @@ def build_text_encoder(sizes: Sizes, *, dropout: float = 0.1) -> BertModel:
     # only the layers stay decoders, which enables their cross-attention.
     encoder.config.is_decoder = False
     encoder.config._attn_implementation = _ATTENTION
-    for layer in _layers(encoder):
+    for layer in layers_of(encoder):
         layer.attention.self.is_causal = False
     _resize_cross_attention(encoder, sizes)
     types = encoder.embeddings.token_type_embeddings
@@ -147,7 +147,7 @@ def build_text_encoder(sizes: Sizes, *, dropout: float = 0.1) -> BertModel:
 
 def _resize_cross_attention(encoder: BertModel, sizes: Sizes) -> None:
     """Make the cross-attention accept image tokens of another width than the text's (BLIP-large: 1024 and 768)."""
-    for layer in _layers(encoder):
+    for layer in layers_of(encoder):
         attention = layer.crossattention.self
         for name in ("key", "value"):
             projection = type(attention.key)(sizes.vision_width, attention.all_head_size)
@@ -177,7 +177,7 @@ def encode_pairs(encoder: BertModel, input_ids: Tensor, layout: TextLayout, imag
     """
     ids, positions = layout.pack_ids(input_ids)
     hidden = encoder.embeddings(ids, position_ids=positions)
-    *layers, last = _layers(encoder)
+    *layers, last = layers_of(encoder)
     for layer in layers:
         hidden = layer(hidden, None, image_tokens, layout=layout)
     attended, _ = last.attention(hidden, layout=layout)
@@ -188,6 +188,7 @@ def encode_pairs(encoder: BertModel, input_ids: Tensor, layout: TextLayout, imag
     return encoded
 
 
-def _layers(encoder: BertModel) -> Iterable[Any]:
+def layers_of(encoder: BertModel) -> Iterable[Any]:
+    """Return the layers of the encoder."""
     layers: Iterable[Any] = encoder.encoder.layer
     return layers

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor
@@ -17,6 +18,7 @@ from utils.files import write_text
 
 MAX_WORDS = 72
 MAX_TOKENS = 73
+TEXT_MULTIPLE = 8  # lengths are rounded up to a multiple of this: fewer shapes to compile, and full tiles on a GPU
 _SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -123,6 +125,11 @@ def tokenize(
     ids, mask = batch["input_ids"], batch["attention_mask"]
     missing = min(-ids.shape[1] % (multiple_of or 1), max(0, max_tokens - ids.shape[1]))
     return F.pad(ids, (0, missing), value=tokenizer.pad_token_id), F.pad(mask, (0, missing))
+
+
+def length_step(device: torch.device) -> int:
+    """Return the multiple to which lengths are rounded up outside training: a GPU chooses kernels for each length."""
+    return TEXT_MULTIPLE if device.type == "cuda" else 1
 
 
 def enc_token_id(tokenizer: BertTokenizer) -> int:

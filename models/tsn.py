@@ -17,13 +17,15 @@ from transformers import BertTokenizer
 from models.checkpoint import load_weights, read_model
 from models.losses import Negatives, hard_negatives, id_loss, image_image_loss, itc_loss, itm_loss, text_text_loss
 from models.options import PRESETS, ModelOptions, Sizes
-from models.text import TextLayout, build_text_encoder, encode_pairs, encode_texts
+from models.text import TextLayout, build_text_encoder, encode_pairs, encode_texts, layers_of
 from models.tokenizer import enc_token_id, tokenize
 from models.vision import FusionEncoder, build_vision_encoder, pixels_of
 from utils import distributed
 from utils.device import Precision, autocast
 from utils.errors import UserError
 from utils.hub import find_weights
+
+_COMPILED_KINDS = 32
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,16 @@ class TSN(nn.Module):
                 parameter.requires_grad_(parameter in matching)
 
     def compile_encoders(self) -> None:
-        """Compile both encoders, each at its first call; parameter names stay the same."""
-        self.visual_encoder.compile()
-        self.text_encoder.compile()
+        """Compile the blocks of both encoders, each kind at its first call; parameter names stay the same.
+
+        All blocks of an encoder share their compiled code, and so do the models of later rounds. It is made for the
+        first shape, and once more for all others.
+        """
+        # Code is kept for training and inference, with and without images, for one shape and for all, in any precision.
+        dynamo = torch._dynamo.config
+        dynamo.recompile_limit = max(dynamo.recompile_limit, _COMPILED_KINDS)
+        for block in (*self.visual_encoder.blocks, *layers_of(self.text_encoder)):
+            block.compile()
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Encode normalized pixels [B, 3, H, W] into tokens [B, P, D] and embeddings [B, 256] of unit length."""

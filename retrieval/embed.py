@@ -16,7 +16,7 @@ from data.images import BrokenImageError, ImageOpener, find_broken, open_image
 from data.loading import ImageLoader
 from data.pairs import ImageDataset
 from data.transforms import RawPixels, normalize, test_transform
-from models.tokenizer import tokenize
+from models.tokenizer import length_step, tokenize
 from models.tsn import TSN
 from retrieval.retrieval_set import RetrievalSet
 from utils import distributed
@@ -89,7 +89,7 @@ def embed(
             raise UserError(f"gallery image {reason}: repair or replace it, since every gallery image counts") from None
         images = torch.from_numpy(distributed.gather_shards(images.numpy(), len(retrieval.records)))
     with _timed(seconds, "queries"):
-        ids, mask = tokenize(tokenizer, list(retrieval.queries))
+        ids, mask = tokenize(tokenizer, list(retrieval.queries), multiple_of=length_step(device))
         queries = [
             model.encode_text(ids[part].to(device), mask[part].to(device))[1].cpu()
             for part in torch.arange(len(ids)).split(batch_size)
@@ -145,7 +145,7 @@ def _embed_texts(model: TSN, tokenizer: BertTokenizer, texts: Sequence[str | Non
     device = model.vision_proj.weight.device
     rows = []
     for start in range(0, len(distinct), batch_size):
-        ids, mask = tokenize(tokenizer, distinct[start : start + batch_size])
+        ids, mask = tokenize(tokenizer, distinct[start : start + batch_size], multiple_of=length_step(device))
         rows.append(model.encode_text(ids.to(device), mask.to(device))[1].cpu())
     table = torch.cat([*rows, torch.zeros(1, rows[0].shape[1])])
     index = {text: number for number, text in enumerate(distinct)}

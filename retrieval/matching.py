@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from models.tokenizer import length_step
 from models.tsn import TSN
 from retrieval.embed import Embeddings
 from utils import distributed
@@ -97,6 +98,7 @@ class Matcher:
             for batch in own.split(self._batch_size) if len(own) else ():
                 mask = embeddings.query_mask[queries[batch]]
                 longest = int(mask.sum(dim=1).max())  # no batch needs more padding than its longest query
+                longest += -longest % length_step(device)
                 distinct, image = images[batch].unique(return_inverse=True)
                 logits = model.match(
                     embeddings.image_tokens[distinct - first].to(device).float(),

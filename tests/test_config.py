@@ -19,6 +19,7 @@ from configs.load import (
     parse_override,
     read_yaml,
     run_identity,
+    upgrade_identity,
 )
 from configs.schema import SECTIONS
 from utils.errors import UserError
@@ -206,8 +207,10 @@ def test_a_saved_config_loads_as_it_was(tmp_path: Path) -> None:
 def test_settings_that_change_weights_make_another_run() -> None:
     """Speed and display do not; the rest of model, cluster and train, and the choice of the epoch, do."""
     run = run_identity(load_config(DEMO))
-    for same in ("train.workers=3", "train.log_every=2", "eval.k_test=3", "run.device=cpu", "model.offload=true"):
+    for same in ("train.workers=3", "train.compile=true", "eval.k_test=3", "run.device=cpu", "model.offload=true"):
         assert run_identity(load_config(DEMO, [same])) == run
+    # A run that was started when compilation still belonged to its identity resumes, too.
+    assert upgrade_identity(run | {"train.compile": False}) == run
     for other in ("train.seed=7", "cluster.k1=9", "model.dropout=0.3", "eval.select=last", "train.paraphrase=0.1"):
         assert run_identity(load_config(DEMO, [other])) != run
 

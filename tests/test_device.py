@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,28 @@ def test_full_shared_memory_is_one_line() -> None:
         list(ImageLoader(Failing(), workers=1))
     with pytest.raises(RuntimeError):
         list(ImageLoader(Failing()))
+
+
+@pytest.mark.parametrize("missing", ["compiler", "Python", "7.0", "triton", None])
+def test_what_can_be_compiled_is_by_default_on_a_gpu(
+    missing: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Where something is missing, one line says what; it is an error if compilation was asked for."""
+    gpu = torch.device("cuda")
+    (tmp_path / ("other.h" if missing == "Python" else "Python.h")).touch()
+    monkeypatch.setenv("CC", "no-such-compiler" if missing == "compiler" else sys.executable)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1) if missing == "7.0" else (9, 0))
+    monkeypatch.setattr(device, "find_spec", lambda name: None if missing == "triton" else name)
+    assert device.should_compile("auto", gpu) == (missing is None)
+    assert not device.should_compile("auto", torch.device("cpu"))
+    assert not device.should_compile(False, gpu)
+    assert (missing or "") in capsys.readouterr().err
+    if missing:
+        with pytest.raises(UserError, match=rf"train\.compile=true.*{missing}.*train\.compile=false"):
+            device.should_compile(True, gpu)
+    else:
+        assert device.should_compile(True, gpu)
 
 
 def test_workers_are_as_many_as_there_are_cores_for_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ def test_logits_are_those_of_one_pair_at_a_time(
 ) -> None:
     """In any order, with duplicates, in batches that split images; packed as on a CPU, or by length as on a GPU."""
     monkeypatch.setattr("models.text.should_pack", lambda _: packed)
+    monkeypatch.setattr("retrieval.matching.length_step", lambda _: 1 if packed else 8)
     draw = torch.Generator().manual_seed(2)
     queries = torch.randint(QUERIES, (40,), generator=draw)
     images = torch.randint(GALLERY, (40,), generator=draw)

@@ -119,6 +119,33 @@ def test_recomputed_blocks_have_the_gradients_of_their_own_precision(vocabulary:
     assert all(torch.equal(grads[name], again[name]) for name in grads)
 
 
+def test_compiled_blocks_compute_the_same_and_share_their_code(
+    vocabulary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Padded as on a GPU: the blocks of both encoders are three pieces of code, also for a second model."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def count(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled(module, backend=count))
+    monkeypatch.setattr("models.text.should_pack", lambda mask: False)
+    torch._dynamo.reset()
+    ids, mask = tokenize(load_tokenizer(vocabulary), CAPTIONS)
+    expected, grads = losses_and_gradients(small(vocabulary), ids, mask)
+    for _ in range(2):
+        model = small(vocabulary)
+        names = [name for name, _ in model.named_parameters()]
+        model.compile_encoders()
+        losses, found = losses_and_gradients(model, ids, mask)
+        assert losses == pytest.approx(expected, abs=1e-6)
+        assert all(torch.allclose(found[name], grads[name], atol=1e-6) for name in grads)
+        assert [name for name, _ in model.named_parameters()] == names
+    assert len(graphs) == 3
+
+
 def test_accumulation_takes_the_mean_gradient_of_its_batches(vocabulary: Path) -> None:
     """Three batches, two to an update: one with the mean of the first two's gradients, one with the third's."""
     tokenizer = load_tokenizer(vocabulary)

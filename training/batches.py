@@ -18,12 +18,10 @@ from data.images import ImageOpener
 from data.loading import ImageLoader
 from data.pairs import PairDataset, Paraphrase, UnlabelledPairs
 from data.transforms import RawPixels, train_transform
-from models.tokenizer import MAX_TOKENS, tokenize
+from models.tokenizer import MAX_TOKENS, TEXT_MULTIPLE, tokenize
 from training.options import TrainingOptions
 from utils import distributed
 from utils.errors import UserError
-
-TEXT_MULTIPLE = 8  # text lengths are rounded up to a multiple of this: fewer shapes to compile, and full tiles on a GPU
 
 
 class PairBatch(NamedTuple):

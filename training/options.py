@@ -36,7 +36,7 @@ class TrainingOptions:
     images_per_identity: Annotated[int, Field(ge=2)] | None
     accumulate: PositiveInt
     precision: Literal["auto", "fp32", "bf16", "fp16"]
-    compile: bool
+    compile: Literal["auto"] | bool
     lr: PositiveFloat
     pretrain_lr: PositiveFloat | None
     warmup_steps: NonNegativeInt

@@ -19,6 +19,7 @@ from data.images import ImageOpener, open_image
 from data.loading import ImageLoader
 from data.pairs import PairDataset, UnlabelledPairs
 from data.transforms import normalize, test_transform
+from models.tokenizer import length_step
 from models.tsn import TSN
 from training.batches import TextInputs
 from training.options import PseudoLabelOptions
@@ -62,7 +63,7 @@ def fused_features(
     device = model.cross_proj.weight.device
     local = range(len(pairs))[distributed.shard(len(pairs))]
     images = Subset(PairDataset(pairs, test_transform(model.sizes.image), opener=opener), local)
-    texts = TextInputs(tokenizer, model.fuse_padding, multiple_of=1)
+    texts = TextInputs(tokenizer, model.fuse_padding, multiple_of=length_step(device))
     features = [np.empty((0, model.sizes.embed * (2 if image_weight else 1)), np.float16)]
     with Progress(len(local), desc=desc, unit="image") as bar:
         for batch in ImageLoader(images, batch_size=batch_size, collate_fn=texts.collate, workers=workers):

@@ -25,6 +25,7 @@ from training.run_folder import RunFolder
 from training.schedule import build_optimizer, build_scaler, derived_seed, learning_rates
 from training.setup import ModelFactory, TrainingData
 from utils import distributed
+from utils.device import should_compile
 from utils.errors import UserError
 from utils.interrupts import GracefulShutdown
 from utils.logs import log
@@ -80,6 +81,7 @@ class RoundTrainer:
     ) -> None:
         self.run, self.data, self.models, self.opener = run, data, models, opener
         self.cluster, self.train, self.evaluation, self.device = cluster, train, evaluation, device
+        self._compiles = should_compile(train.compile, device)
         self._best = NO_METRIC
         self._eps: float | None = None
 
@@ -176,7 +178,7 @@ class RoundTrainer:
             model.freeze_text()
         optimizer = build_optimizer(model, lr=this.lr, weight_decay=train.weight_decay, beta2=train.beta2)
         scaler = build_scaler(model.precision, self.device)
-        if train.compile:
+        if self._compiles:
             model.compile_encoders()
         return Learner(
             model,

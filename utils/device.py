@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +16,7 @@ import torch
 from torch import Tensor
 
 from utils.errors import UserError
+from utils.logs import log
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -69,6 +73,37 @@ def driver_version() -> str:
     except OSError:
         match = None
     return match[1] if match else "not known"
+
+
+def should_compile(choice: Literal["auto"] | bool, device: torch.device) -> bool:
+    """Return whether to compile: `auto` compiles on a GPU, unless something that this needs is missing here.
+
+    Raises:
+        UserError: something is missing, although compilation was asked for.
+    """
+    if not choice or (choice == "auto" and device.type != "cuda"):
+        return False
+    missing = _missing_for_compilation(device)
+    if missing and choice != "auto":
+        raise UserError(f"train.compile=true needs {missing}: install it, or set train.compile=false")
+    if missing:
+        log.warning(f"not compiled, so that steps are slower: train.compile=auto needs {missing}")
+    return not missing
+
+
+def _missing_for_compilation(device: torch.device) -> str | None:
+    """Name what torch.compile needs and this machine lacks; torch itself would end in pages of errors."""
+    compilers = ("cc", "gcc", "clang") if device.type == "cuda" else ("g++", "clang++")
+    configured = os.environ.get("CC" if device.type == "cuda" else "CXX")
+    if not any(shutil.which(name) for name in ((configured,) if configured else compilers)):
+        return f"a C compiler ({' or '.join(compilers)})"
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return "the headers of Python (python3-dev)"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (7, 0):
+        return "a GPU of compute capability 7.0 or higher"
+    if device.type == "cuda" and find_spec("triton") is None:
+        return "the package triton"
+    return None
 
 
 def send(tensor: Tensor, device: torch.device | str) -> Tensor:
