@@ -31,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     options = read_job_options(arguments)
     config = load_config(arguments.config, arguments.overrides)
-    captioner = load_captioner(config.captioner, config.run.device)
-    rewriter = load_rewriter(config.captioner, config.run.device)
+    backends = config.captioner.allow_all_hosts() if arguments.yes else config.captioner
+    captioner = load_captioner(backends, config.run.device)
+    rewriter = load_rewriter(backends, config.run.device)
     all_records = READERS[config.data.name](Path(config.data.root))
 
     def generate(split: Literal["val", "test"]) -> int:
@@ -49,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         rewrites = existing_rewrites(records, texts)
         missing = {query for (_, query), text in rewrites.items() if not text}
         complete = {query: text for (_, query), text in rewrites.items() if text and query not in missing}
-        describe = captioning_job(captioner, config.captioner, records, captions)
-        rewrite = rewriting_job(rewriter, config.captioner, [query for _, query in rewrites], complete)
+        describe = captioning_job(captioner, backends, records, captions)
+        rewrite = rewriting_job(rewriter, backends, [query for _, query in rewrites], complete)
 
         def write() -> None:
             new_captions, new_rewrites = describe.plan.texts, rewrite.plan.texts

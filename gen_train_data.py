@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     options = read_job_options(arguments)
     config = load_config(arguments.config, arguments.overrides)
-    captioner = load_captioner(config.captioner, config.run.device)
+    backends = config.captioner.allow_all_hosts() if arguments.yes else config.captioner
+    captioner = load_captioner(backends, config.run.device)
 
     records = READERS[config.data.name](Path(config.data.root))
     records = of_split(records, "train", source=config.data.root)
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         captions = {}
 
     # Existing captions are kept, whatever their origin; only missing ones and those of replaced images are generated.
-    job = captioning_job(captioner, config.captioner, records, {name: text for name, text in captions.items() if text})
+    job = captioning_job(captioner, backends, records, {name: text for name, text in captions.items() if text})
     return run_jobs(
         [job],
         file,

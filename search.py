@@ -60,9 +60,12 @@ def build(index: Path, source: IndexSource, arguments: argparse.Namespace) -> No
         )
         if arguments.detect:
             source = detect(crops, source, arguments)
-        captioner = load_captioner(manifest.captioner, device)
+        backends = manifest.captioner.allow_all_hosts() if arguments.yes else manifest.captioner
+        captioner = load_captioner(backends, device)
         model = load_model(manifest.model, device)
-        changes = update_index(index, manifest, model, captioner, names=source.names, texts=source.texts)
+        changes = update_index(
+            index, manifest, model, captioner, backends=backends, names=source.names, texts=source.texts
+        )
     for line in changes.lines():
         log.info(f"{index}: {line}")
     if captioner.name.startswith("palette"):

@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
 # Run the whole pipeline of a config: missing captions, training rounds, test, report.
-#   bash train.bash [CONFIG] [--seeds 1,2,3] [--set key=value ...]        (default: configs/demo.yaml)
+#   bash train.bash [CONFIG] [--seeds 1,2,3] [--yes] [--set key=value ...]        (default: configs/demo.yaml)
 # With --seeds: one run per seed in seed_<N>/ of output/<name> or run.dir, and a table of mean and standard deviation.
+# With --yes: photographs and sentences may be sent to the endpoints of captioner.base_url (docs/captioning.md).
 set -euo pipefail
-if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then sed -n '2,4s/^# *//p' "$0"; exit; fi
+if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then sed -n '2,5s/^# *//p' "$0"; exit; fi
+yes=
+for word in "$@"; do  # --yes is for the captioning scripts alone
+    shift
+    if [ "$word" = --yes ]; then yes=--yes; else set -- "$@" "$word"; fi
+done
 config=configs/demo.yaml
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then config=$1; shift; fi
 seeds=
@@ -28,8 +34,8 @@ run() {
     return $status
 }
 # Status 3: some images or queries have no valid caption. They are listed and left out from here on.
-run gen_train_data.py --config "$config" "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
-run gen_test_data.py --config "$config" "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
+run gen_train_data.py --config "$config" $yes "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
+run gen_test_data.py --config "$config" $yes "$@" || { status=$?; [ $status -eq 3 ] || exit $status; }
 if [ -z "$seeds" ]; then
     run train.py --config "$config" "$@"
     run test.py --config "$config" "$@"

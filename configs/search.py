@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from captioning.job.plan import add_consent_argument
 from configs.load import FOLDER, add_config_arguments, load_config
 from configs.schema import Config
 from data.captions import query_file, read_test_texts
@@ -60,6 +61,7 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
     )
     index.add_argument("--detect", metavar="NAME", help="crop people out of whole frames by this torchvision detector")
     index.add_argument("--download", action="store_true", help="download the detector's weights if they are missing")
+    add_consent_argument(index)
     index.add_argument("--reindex", action="store_true", help="build the index again, perhaps with another model")
     add_config_arguments(index, default=None)
 

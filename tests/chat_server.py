@@ -79,6 +79,7 @@ class ChatServer:
             "prose", "nothing", "echo", or an HTTP status such as "429", as text.
         delay: seconds that an answer takes.
         retry_after: seconds named by a 429.
+        location: address named by a redirect.
         key: the API key that clients must send; None: any.
         models: names that are known; None: any.
     """
@@ -89,6 +90,7 @@ class ChatServer:
         *,
         delay: float = 0.0,
         retry_after: float | None = None,
+        location: str = "",
         key: str | None = None,
         models: tuple[str, ...] | None = None,
         port: int = 0,
@@ -101,6 +103,7 @@ class ChatServer:
             models,
             port,
         )
+        self.location = location
         self.log: list[ChatRequest] = []
         self.in_flight = self.most_in_flight = 0
         self.counts: dict[str, int] = {}
@@ -194,6 +197,7 @@ class ChatServer:
         if request.fault == "broken":
             data = data[: len(data) // 2]
         extra = f"Retry-After: {self.retry_after}\r\n" if request.status == 429 and self.retry_after is not None else ""
+        extra += f"Location: {self.location}\r\n" if self.location else ""
         head = f"HTTP/1.1 {request.status} X\r\nContent-Type: application/json\r\n{extra}"
         writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         await writer.drain()

@@ -271,6 +271,8 @@ def test_many_faults_at_once(photographs: list[Path]) -> None:
         ({"model": None}, "captioner.model is not set"),
         ({"base_url": None}, "captioner.base_url is not set"),
         ({"base_url": "localhost:8000"}, "captioner.base_url=localhost:8000 is not a URL"),
+        ({"base_url": "http://[::1"}, r"captioner.base_url=http://\[::1 is not a URL"),
+        ({"base_url": "http://127.0.0.1\\.example.org/v1"}, "is not a URL"),
     ],
 )
 def test_missing_or_wrong_options_are_named(changes: dict[str, Any], message: str) -> None:

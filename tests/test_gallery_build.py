@@ -214,6 +214,23 @@ def test_photographs_without_a_caption_are_asked_about_again(own: Path, tmp_path
     assert all(row["caption"] for row in rows_of(index))
 
 
+def test_photographs_are_sent_to_other_hosts_only_if_that_is_allowed(own: Path, tmp_path: Path) -> None:
+    """--yes is for one run; the index remembers the key alone, for sentences as well."""
+    index, url = tmp_path / "index", "captioner.base_url=http://photos.invalid/v1"
+    values = ("--set", "captioner.backend=openai", "captioner.rewriter=openai", "captioner.model=m", url)
+    with pytest.raises(UserError, match=r"8 photographs of people .* photos\.invalid"):
+        run(own, index, *values)
+    with pytest.raises(UserError, match="cannot reach"):
+        run(own, index, "--yes", *values, "captioner.retries=0")
+    with ChatServer() as server:
+        here = f"captioner.base_url={server.url}"
+        assert run(own, index, "--yes", *values, here, f"captioner.rewriter_{url.partition('.')[2]}") == 0
+    assert read_manifest(index).captioner.send_to is None
+    results = Gallery.open(index, device="cpu").search("a man in red")
+    assert results.hits
+    assert any("1 sentences about people would be sent to photos.invalid" in note for note in results.notes)
+
+
 def test_an_unfinished_index_answers_as_before(
     own: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,9 @@ import pytest
 import gen_test_data
 import gen_train_data
 import test as test_script
+from tests.chat_server import ChatServer
 from tests.pictures import picture
+from utils.errors import UserError
 
 RED, BLUE = (190, 30, 35), (40, 60, 180)
 
@@ -106,3 +108,51 @@ def test_a_folder_without_test_images_or_queries_has_nothing_to_test(
     (folder / "test" / "3.png").unlink()
     gen_test_data.main(arguments(folder))
     assert "has no test split: there is nothing to describe or rewrite" in capsys.readouterr().out
+
+
+def remote(root: Path, *more: str) -> list[str]:
+    """Arguments of either script with a model at a host that is not this machine, and does not exist."""
+    values = ["captioner.backend=openai", "captioner.rewriter=openai", "captioner.model=m", "captioner.retries=0"]
+    return [*arguments(root), *values, "captioner.base_url=http://photos.invalid:8000/v1", *more]
+
+
+def test_nothing_is_sent_to_a_host_that_the_user_has_not_named(folder: Path) -> None:
+    """How much of what would go to which host, and the key that allows it; nothing is written."""
+    with pytest.raises(UserError, match=r"1 photographs of people .* photos\.invalid.*captioner\.send_to=.*--yes"):
+        gen_train_data.main(remote(folder))
+    with pytest.raises(UserError, match=r"2 sentences about people .* photos\.invalid"):
+        gen_test_data.main(remote(folder, "captioner.backend=palette"))
+    with pytest.raises(UserError, match=r"sent to words\.invalid"):  # before any photograph is paid for
+        gen_test_data.main(
+            remote(folder, "captioner.rewriter_base_url=http://words.invalid/v1", "captioner.send_to=photos.invalid")
+        )
+    assert not (folder / "texts").exists()
+
+
+@pytest.mark.parametrize(
+    "allow",
+    [["--yes"], ["--set", "captioner.send_to=other, Photos.INVALID"], ["--set", "captioner.send_to=[photos.invalid]"]],
+)
+def test_a_host_is_allowed_by_name_or_by_yes(
+    folder: Path, allow: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is sent is said; a proxy on the way is named without its password."""
+    monkeypatch.setenv("http_proxy", "http://user:sesame@127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(UserError, match="cannot reach"):
+        gen_train_data.main([*remote(folder), *allow])
+    assert "sending 1 photographs of people to photos.invalid (through the proxy 127.0.0.1)" in capsys.readouterr().out
+
+
+def test_a_dry_run_names_the_host(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It sends nothing, and needs no leave."""
+    assert gen_train_data.main(["--dry-run", *remote(folder)]) == 0
+    assert "2 to request from openai:m at photos.invalid" in capsys.readouterr().out
+
+
+def test_a_server_on_this_machine_needs_no_leave(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ChatServer() as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        assert gen_train_data.main(remote(folder, f"captioner.base_url={url}")) == 0
+    assert "sending" not in capsys.readouterr().out

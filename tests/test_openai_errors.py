@@ -170,3 +170,20 @@ def test_no_proxy_is_used_for_this_machine(proxy: str, monkeypatch: pytest.Monke
         answers, error = rewrite(server, ["good"])
     assert error is None
     assert answers["good"].text
+
+
+def test_a_redirect_is_not_followed() -> None:
+    """It could lead to a host that nobody has allowed."""
+    with ChatServer() as other, ChatServer(lambda request: "307", location=f"{other.url}/chat/completions") as server:
+        answers, error = rewrite(server, ["good"])
+        assert not answers
+        assert str(other.port) in str(error)
+        assert "captioner.base_url" in str(error)
+        assert not other.log
+
+
+def test_a_backend_sends_nothing_without_leave() -> None:
+    """Whatever calls it: the page of an index, or a program."""
+    options = captioner_options(model="m", base_url="http://words.invalid/v1")
+    with pytest.raises(UserError, match=r"1 sentences about people.*captioner\.send_to=words\.invalid"):
+        next(OpenAIBackend(options).rewrite(["a man"]))

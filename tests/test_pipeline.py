@@ -107,6 +107,18 @@ def test_an_error_ends_train_bash_like_its_scripts(tmp_path: Path) -> None:
     assert "none.yaml" in done.stderr
 
 
+def test_train_bash_passes_on_that_photographs_may_not_be_sent(drawn: Path, tmp_path: Path) -> None:
+    """Status 2 and one line; `--yes` goes to the scripts that caption, and these alone know it."""
+    model = ("captioner.backend=openai", "captioner.model=m", "captioner.base_url=http://photos.invalid/v1")
+    refused = pipeline(drawn, tmp_path, *model)
+    assert refused.returncode == 2
+    assert refused.stderr.strip().count("\n") == 0
+    assert "photographs of people would be sent to photos.invalid" in refused.stderr
+    allowed = pipeline(drawn, tmp_path, *model, "captioner.retries=0", "--yes")
+    assert "photographs of people to photos.invalid" in allowed.stdout
+    assert "cannot reach http://photos.invalid/v1" in allowed.stderr
+
+
 def started(script: str, *arguments: str) -> subprocess.Popen[str]:
     """A script of the project in a separate process group, as a terminal starts it."""
     return subprocess.Popen(

@@ -57,8 +57,16 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--keep", action="store_true", help="keep answers from another model or prompt version")
     parser.add_argument("--shard", metavar="I/N", help="process shard I of N, e.g. 3/16; each has its own journal")
     parser.add_argument("--merge", action="store_true", help="merge the journals of the shards, and write the captions")
+    add_consent_argument(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="print counts, and estimated tokens and cost; send no request"
+    )
+
+
+def add_consent_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--yes`, which stands for naming the hosts of the endpoints in `captioner.send_to`."""
+    parser.add_argument(
+        "--yes", action="store_true", help="allow photographs and sentences to be sent to hosts beyond this machine"
     )
 
 

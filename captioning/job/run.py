@@ -52,6 +52,7 @@ class CaptionJob(Generic[Item]):
         generate: requests answers for items.
         estimate_tokens: of one of the requests for items; None for a backend without a language model.
         price: of a million prompt tokens and of a million reply tokens; None if unknown.
+        openai: options of the backend, if it sends the items to the hosts that these name.
         plan: existing answers, what this run requests, and the answers to it.
     """
 
@@ -63,6 +64,7 @@ class CaptionJob(Generic[Item]):
     generate: Callable[[Sequence[Item]], AnswerStream]
     estimate_tokens: Callable[[Sequence[Item]], Tokens] | None
     price: Sequence[float] | None
+    openai: CaptionerOptions | None = None
     plan: Plan = field(default_factory=Plan)
     tally: Tally = field(default_factory=Tally)
 
@@ -75,6 +77,7 @@ class CaptionJob(Generic[Item]):
         missing, requests = self.plan.missing, len(self.plan.distinct())
         done = len(self.plan.kept) + len(self.plan.answers)
         line = f"{done + len(missing)} {self.inputs}, {done} of them done; {len(missing)} to request from {self.model}"
+        line += f" at {self.openai.recipients}" if requests and self.openai and self.openai.remote_hosts else ""
         line += f" ({requests} distinct)" if requests < len(missing) else ""
         if requests and self.estimate_tokens:
             mean = journals.mean_tokens(self.items) or self.estimate_tokens([self.items[each] for each in missing])
@@ -83,15 +86,31 @@ class CaptionJob(Generic[Item]):
             line += cost(prompt_tokens, reply_tokens, self.price, "about ")
         return line
 
+    def check_consent(self) -> str:
+        """Return what the run sends to hosts beyond this machine, in words, or an empty string.
+
+        Raises:
+            UserError: the user has not allowed these hosts.
+        """
+        count = len(self.plan.distinct())
+        if not count or not self.openai or not self.openai.remote_hosts:
+            return ""
+        what = f"{count} {'photographs of' if self.inputs == 'images' else 'sentences about'} people"
+        self.openai.check_consent(what, or_else=", or add --yes")
+        return f"{what} to {self.openai.recipients}"
+
     def run(self, journal: Journal, journals: Answers, options: JobOptions) -> None:
         """Request what is missing, equal questions once, and record every answer in the journal.
 
         Raises:
-            UserError: existing answers are from another model, the journal cannot be written, or the backend stopped.
+            UserError: existing answers are from another model, the journal cannot be written, the user has not
+                allowed a host, or the backend stopped.
         """
         self.make_plan(journals, options)
         if not options.keep:
             self._refuse_mixed_models(journal.path)
+        if sent := self.check_consent():
+            log.info(f"sending {sent}")
         self.tally = Tally(self.price)
         groups, done = self.plan.distinct(), len(self.plan.kept) + len(self.plan.answers)
         only_failed = all(journals.has_failed(question) for question in self.plan.missing)
@@ -160,7 +179,10 @@ def captioning_job(
         if options.backend in (None, "palette", "exact")
         else partial(estimate_image_tokens, max_pixels=options.max_pixels)
     )
-    return CaptionJob(captioner.name, "images", "captions", files, texts, captioner.describe, estimate, options.price)
+    openai = options if options.backend == "openai" else None
+    return CaptionJob(
+        captioner.name, "images", "captions", files, texts, captioner.describe, estimate, options.price, openai
+    )
 
 
 def rewriting_job(
@@ -169,8 +191,9 @@ def rewriting_job(
     """Return the job of rewriting queries, equal ones once; `texts` are existing rewrites by query."""
     items = {Question(query, "", rewriter.name, PROMPT_VERSION): query for query in queries}
     estimate = None if options.rewriter == "rules" else estimate_query_tokens
-    price = options.for_queries().price
-    return CaptionJob(rewriter.name, "queries", "rewrites", items, texts, rewriter.rewrite, estimate, price)
+    own = options.for_queries()
+    openai = own if options.rewriter == "openai" else None
+    return CaptionJob(rewriter.name, "queries", "rewrites", items, texts, rewriter.rewrite, estimate, own.price, openai)
 
 
 def _hash(path: Path) -> tuple[str, int]:
@@ -241,6 +264,8 @@ def run_jobs(
         for job in jobs:
             log.info(f"{file}: {job.estimate(journals) if options.dry_run else job.describe_complete()}")
         return 0
+    for job in jobs:  # before any of them is paid for
+        job.check_consent()
     with Journal(journal_file(file, options.shard)) as journal:
         if options.merge:
             _merge_shards(journal, file)

@@ -14,6 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+import httpx2
+
 from captioning.captioner import Answer, AnswerStream
 from captioning.openai.client import ChatClient, StoppedError, StopSignal
 from captioning.options import CaptionerOptions
@@ -42,7 +44,7 @@ class OpenAIBackend:
         if not options.base_urls:
             raise UserError("captioner.base_url is not set: name the server's URL (e.g. http://localhost:8000/v1)")
         for url in options.base_urls:
-            if not re.match(r"https?://[^/@]+(/|$)", url):
+            if not _is_url(url):
                 shown = url.rpartition("@")[2]  # without user name and password
                 raise UserError(
                     f"captioner.base_url={shown} is not a URL that begins with http:// or https://, without user name "
@@ -51,7 +53,9 @@ class OpenAIBackend:
         self.name, self._options = f"openai:{options.model}", options
 
     def describe(self, images: Sequence[Path]) -> AnswerStream:
-        """Yield `(position, answer)` as answers arrive; raises as `ImageCaptioner.describe`."""
+        """Yield `(position, answer)` as answers arrive; raises as `ImageCaptioner.describe`, and without consent."""
+        if images:
+            self._options.check_consent(f"{len(images)} photographs of people")
 
         async def request(client: ChatClient, path: Path) -> Answer:
             try:
@@ -64,7 +68,9 @@ class OpenAIBackend:
         return self._request_all(images, request)
 
     def rewrite(self, queries: Sequence[str]) -> AnswerStream:
-        """Yield `(position, answer)` as answers arrive; raises as `ImageCaptioner.describe`."""
+        """Yield `(position, answer)` as answers arrive; raises as `describe`."""
+        if queries:
+            self._options.check_consent(f"{len(queries)} sentences about people")
 
         async def request(client: ChatClient, query: str) -> Answer:
             return await client.request(partial(query_prompt, query=query), query=True)
@@ -102,6 +108,14 @@ class OpenAIBackend:
             raise stop.error
         if shutdown.requested:
             raise KeyboardInterrupt
+
+
+def _is_url(url: str) -> bool:
+    try:
+        httpx2.URL(url)
+    except (httpx2.InvalidURL, ValueError):
+        return False
+    return bool(re.match(r"https?://[^/@\s\\]+(/|$)", url))
 
 
 async def _answer(asking: Awaitable[Answer], stop: StopSignal) -> Answer | None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import openai
 
 from captioning.captioner import Reply
-from captioning.options import CaptionerOptions
+from captioning.options import CaptionerOptions, is_loopback
 from utils.errors import UserError
 
 _MAX_RESPONSE_BYTES = 4_000_000
@@ -66,7 +64,8 @@ class Endpoint:
         try:
             http_client = openai.DefaultAioHttpClient(
                 event_hooks={"response": [_read_limited]},
-                trust_env=not _is_loopback(url),  # no proxy knows a server on this machine
+                trust_env=not is_loopback(url),  # no proxy knows a server on this machine
+                follow_redirects=False,  # which could lead to a host that the user has not allowed
             )
         except (ImportError, ValueError) as error:
             raise UserError(
@@ -159,6 +158,9 @@ class Endpoint:
         body, status, options = error.body, error.status_code, self._options
         # The server's own message where there is one; the client wraps it in more words.
         message = self.one_line(body["message"] if isinstance(body, dict) and "message" in body else error.message)
+        if 300 <= status < 400:
+            place = self.one_line(error.response.headers.get("location", "another address"))
+            raise UserError(f"{self.url} redirects to {place}, which is not followed: correct captioner.base_url")
         if not (answered and status in (403, 404)):  # which may be one moderated image, or one of several servers
             if status in (401, 403):
                 problem = "refuses the key in" if self._key else "wants a key: set"
@@ -184,14 +186,6 @@ def read_key(variable: str) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UserError(f"the environment variable {variable} holds no key: it has blanks or non-ASCII characters")
     return key
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _proxy_variable() -> str:

@@ -21,6 +21,7 @@ from captioning.captioner import ImageCaptioner
 from captioning.job.journal import Journal, journal_file, read_journals
 from captioning.job.plan import JobOptions
 from captioning.job.run import captioning_job
+from captioning.options import CaptionerOptions
 from captioning.style.prompts import PROMPT_VERSION
 from captioning.style.template import parse
 from data.images import BrokenImageError, open_image
@@ -103,6 +104,7 @@ def update_index(
     model: TSN,
     captioner: ImageCaptioner,
     *,
+    backends: CaptionerOptions | None = None,
     names: Sequence[str] | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> Changes:
@@ -117,6 +119,7 @@ def update_index(
         manifest: what to build it from; it replaces an earlier one.
         model: that of the manifest, in evaluation mode.
         captioner: describes what has no caption yet.
+        backends: options of the captioner, if other than those of the manifest, which keeps its own.
         names: of the photographs, relative to the folder; None for all that are in it.
         texts: {name: caption} of photographs that are captioned already.
 
@@ -136,7 +139,7 @@ def update_index(
         table = database.create_table(manifest.table, schema=schema, exist_ok=True)
         rows = table.search().select(_IDENTITY).limit(max(1, table.count_rows())).to_arrow()
     known = {row["path"]: (row["content"], row["caption"], row["camera"]) for row in rows.to_pylist()}
-    captions, problems = _caption(index, manifest, captioner, files, texts or {})
+    captions, problems = _caption(index, backends or manifest.captioner, captioner, files, texts or {})
     identity = {one.name: (one.content, captions.get(one.name), camera_of(one.name, manifest.camera)) for one in files}
     new = [file for file in files if known.get(file.name) != identity[file.name]]
     changes = Changes(unchanged=len(files) - len(new))
@@ -180,7 +183,11 @@ def _hash_files(root: Path, names: Sequence[str]) -> list[_File]:
 
 
 def _caption(
-    index: Path, manifest: Manifest, captioner: ImageCaptioner, files: Sequence[_File], texts: Mapping[str, str]
+    index: Path,
+    backends: CaptionerOptions,
+    captioner: ImageCaptioner,
+    files: Sequence[_File],
+    texts: Mapping[str, str],
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return {name: caption} and {name: problem} of these files; every answer is journaled as it arrives."""
     if not files:
@@ -188,7 +195,7 @@ def _caption(
     source = hashlib.blake2b(f"{captioner.name} {PROMPT_VERSION}".encode(), digest_size=4).hexdigest()
     file = index / f"captions_{source}.json"  # captions of different models are never mixed
     records = [ImageRecord(one.path, one.name, (), -1, "test") for one in files]
-    job = captioning_job(captioner, manifest.captioner, records, texts)
+    job = captioning_job(captioner, backends, records, texts)
     with Journal(journal_file(file)) as journal:
         job.run(journal, read_journals(file), JobOptions())
     return job.plan.texts, job.plan.failed

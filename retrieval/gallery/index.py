@@ -31,7 +31,8 @@ SLOTS = tuple(field.name for field in fields(Slots))
 _HASH_BLOCK = 1 << 20
 
 # A strict group of options takes no dict by itself.
-_FromDict = BeforeValidator(lambda value: CaptionerOptions(**value) if isinstance(value, dict) else value)
+_ADDED: dict[str, Any] = {"send_to": None}  # keys that indexes of the same version may lack
+_FromDict = BeforeValidator(lambda value: CaptionerOptions(**_ADDED | value) if isinstance(value, dict) else value)
 
 
 class ModelFiles(BaseModel, extra="forbid"):
