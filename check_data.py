@@ -26,6 +26,7 @@ from data.check import (
 )
 from data.readers import READERS
 from utils.errors import run_script
+from utils.files import as_path
 from utils.logs import log
 
 FAILED = 1  # exit status
@@ -33,7 +34,7 @@ FAILED = 1  # exit status
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", nargs="?", type=Path, help="config file, as an alternative to --config")
+    parser.add_argument("file", nargs="?", type=as_path, help="config file, as an alternative to --config")
     add_config_arguments(parser)
     arguments = parser.parse_args(argv)
     config = load_config(arguments.file or arguments.config, arguments.overrides)

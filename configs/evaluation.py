@@ -10,7 +10,7 @@ from pathlib import Path
 from configs.load import add_config_arguments, load_config
 from configs.schema import Config
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import as_path, read_json
 from utils.hub import find_weights
 
 
@@ -62,19 +62,21 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
         epilog="a released checkpoint: test.py --checkpoint checkpoint_best.pth --config configs/cuhk_pedes.yaml",
     )
     parser.add_argument(
-        "run", nargs="?", type=Path, help="run folder, or checkpoint (default: the run folder of the config)"
+        "run", nargs="?", type=as_path, help="run folder, or checkpoint (default: the run folder of the config)"
     )
     parser.add_argument(
-        "--checkpoint", type=Path, help="weights to test, or a model on the hub (default: best.pth of the run folder)"
+        "--checkpoint",
+        type=as_path,
+        help="weights to test, or a model on the hub (default: best.pth of the run folder)",
     )
-    parser.add_argument("--on", type=Path, metavar="CONFIG", help="test on the data set of this config")
+    parser.add_argument("--on", type=as_path, metavar="CONFIG", help="test on the data set of this config")
     parser.add_argument(
         "--ablation", action="store_true", help="also evaluate every weight of the rewrites with every k; takes longer"
     )
     parser.add_argument(
         "--distractors",
         nargs="+",
-        type=Path,
+        type=as_path,
         metavar=("DIR", "CAPTIONS"),
         help="add the images of a folder to the gallery, optionally with their captions (a training caption file)",
     )

@@ -13,6 +13,7 @@ import yaml
 
 from configs.schema import SECTIONS, TEXT_KEYS, Config
 from utils.errors import UserError
+from utils.files import as_path, path_problem, text_problem
 from utils.logs import log
 from utils.options import build
 
@@ -83,7 +84,18 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         tree[section] = tree[section] | {key: _expand_user(tree[section][key]) for key in keys}
     if tree["run"]["dir"] is None:
         tree["run"] = tree["run"] | {"dir": f"output/{path.stem}"}
+    for name, value in flatten(tree).items():
+        _check_texts(name, value)
     return Config(**{section: build(group, tree[section], prefix=f"{section}.") for section, group in SECTIONS.items()})
+
+
+def _check_texts(name: str, value: Any) -> None:
+    """Refuse texts that our files could not hold, and paths that no file can have."""
+    for text in value if isinstance(value, list) else [value]:
+        section, _, key = name.partition(".")
+        check = path_problem if key in _PATHS.get(section, ()) else text_problem
+        if isinstance(text, str) and (problem := check(text)):
+            raise UserError(f"{name}={text[:80]!r} is not possible: it {problem}")
 
 
 def _expand_user(value: Any) -> Any:
@@ -117,7 +129,7 @@ def upgrade_identity(identity: dict[str, Any]) -> dict[str, Any]:
 def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = "configs/demo.yaml") -> None:
     """Add `--config FILE` and `--set section.key=value ...` to a script's arguments."""
     parser.add_argument(
-        "--config", type=Path, default=default, metavar="FILE", help="config file (default: %(default)s)"
+        "--config", type=as_path, default=default, metavar="FILE", help="config file (default: %(default)s)"
     )
     parser.add_argument(
         "--set",

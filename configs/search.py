@@ -17,7 +17,7 @@ from data.photographs import check_camera_pattern
 from data.readers import READERS, of_split
 from models.options import DRAWN
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import as_path, read_json, text_problem
 from utils.hub import find_weights
 
 # What was best on the validation split of real photographs, for weights that were trained on drawn people.
@@ -54,7 +54,7 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
     commands = parser.add_subparsers(dest="command", required=True, metavar="{index,query,serve}")
 
     index = commands.add_parser("index", help="caption and embed photographs, or bring an index up to date")
-    index.add_argument("folder", nargs="?", type=Path, help="folder of photographs, each of one person")
+    index.add_argument("folder", nargs="?", type=as_path, help="folder of photographs, each of one person")
     _add_source(index)
     index.add_argument(
         "--camera", type=_camera, metavar="PATTERN", help="regular expression, whose group is the camera in a path"
@@ -69,7 +69,7 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
     query.add_argument("sentence", nargs="?", help="describes the person, in English")
     _add_index(query)
     query.add_argument("--top", type=_positive, default=20, metavar="N", help="number of results (default: 20)")
-    query.add_argument("--image", type=Path, metavar="FILE", help="a photograph of the person")
+    query.add_argument("--image", type=as_path, metavar="FILE", help="a photograph of the person")
     query.add_argument("--like", nargs="+", default=[], metavar="PHOTO", help="photographs that are right")
     query.add_argument(
         "--unlike", nargs="+", default=[], metavar="PHOTO", help="photographs of the index that are wrong"
@@ -88,19 +88,27 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--index", type=Path, metavar="DIR", help="folder of the index (default with --run: RUN/index)")
-    parser.add_argument("--run", type=Path, metavar="RUN", help="search the gallery of this training run")
+    parser.add_argument(
+        "--index", type=as_path, metavar="DIR", help="folder of the index (default with --run: RUN/index)"
+    )
+    parser.add_argument("--run", type=as_path, metavar="RUN", help="search the gallery of this training run")
     parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--index", type=Path, metavar="DIR", help="folder of the index (default with --run: RUN/index)")
+    parser.add_argument(
+        "--index", type=as_path, metavar="DIR", help="folder of the index (default with --run: RUN/index)"
+    )
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights, or a hub name (see model.vocab)")
-    model.add_argument("--run", type=Path, metavar="RUN", help="the best model of this run; its gallery if no folder")
+    model.add_argument("--checkpoint", type=as_path, metavar="FILE", help="weights, or a hub name (see model.vocab)")
+    model.add_argument(
+        "--run", type=as_path, metavar="RUN", help="the best model of this run; its gallery if no folder"
+    )
 
 
 def _camera(pattern: str) -> str:
+    if problem := text_problem(pattern):
+        raise UserError(f"--camera {pattern} {problem}")
     check_camera_pattern(pattern)
     return pattern
 

@@ -14,10 +14,10 @@ from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
 from data.images import BrokenImageError, open_image
-from data.photographs import find_photographs, printable, time_of
+from data.photographs import find_photographs, time_of
 from utils.errors import UserError
 from utils.files import atomic_write, read_jsonl
-from utils.logs import log
+from utils.logs import log, printable
 from utils.progress import progress
 
 Box = tuple[int, int, int, int]

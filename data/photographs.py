@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from utils.errors import UserError
+from utils.logs import printable
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -51,11 +52,6 @@ class Skipped:
         ]
 
 
-def printable(text: str) -> str:
-    """Return the text on one line, with characters that no terminal shows written as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
-
-
 def find_photographs(root: Path) -> tuple[list[str], Skipped]:
     """Find the photographs below `root`, at any depth.
 
@@ -73,8 +69,13 @@ def find_photographs(root: Path) -> tuple[list[str], Skipped]:
     skipped = Skipped()
     try:
         found = sorted(_walk(root, "", {_identity(root)}, skipped))
-    except PermissionError as error:
-        raise UserError(f"{error.filename or root} cannot be read: change its permissions, or move it away") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError(
+            f"{error.filename or root} cannot be read ({reason}): change its permissions, or move it away"
+        ) from None
+    except RecursionError:
+        raise UserError(f"{root} has folders that are nested too deeply: move them away") from None
     return found, skipped
 
 

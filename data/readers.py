@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, StrictInt, model_validato
 from data.photographs import find_photographs
 from data.records import ImageRecord, Sentences, Split, read_entries
 from utils.errors import UserError
+from utils.files import path_problem
 from utils.logs import log
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -21,8 +22,11 @@ Reader = Callable[..., list[ImageRecord]]
 
 
 def _inside(path: str) -> str:
+    """Return the path of an image below a folder, in its usual form."""
+    if problem := path_problem(path):
+        raise ValueError(f"{path[:80]} {problem}")
     if Path(path).is_absolute() or ".." in Path(path).parts:
-        raise ValueError(f"{path} points outside imgs/")
+        raise ValueError(f"{path} points outside the folder of images")
     return Path(path).as_posix()
 
 
@@ -114,7 +118,11 @@ def read_folder(root: Path, *, missing_ok: bool = False) -> list[ImageRecord]:
     file = root / "captions.json"
     annotations: dict[str, FolderAnnotation] = {}
     if file.is_file():
-        annotations = read_entries(file, dict[str, FolderAnnotation])
+        for name, entry in read_entries(file, dict[str, FolderAnnotation]).items():
+            try:
+                annotations[_inside(name)] = entry
+            except ValueError as error:
+                raise UserError(f"{file}: {error}") from None
     files = []
     for split in SPLITS:
         if (root / split).is_dir():

@@ -21,7 +21,7 @@ from models.checkpoint import SETTINGS, WEIGHTS, read_checkpoint, read_model
 from models.tokenizer import load_tokenizer
 from models.tsn import TSN, TSNOptions
 from utils.errors import UserError, run_script
-from utils.files import atomic_write, read_json, write_json, write_text
+from utils.files import as_path, atomic_write, read_json, write_json, write_text
 from utils.logs import log
 
 _OURS = {"model": "TSN"}  # metadata of the weights
@@ -80,9 +80,9 @@ def load_exported(folder: Path) -> tuple[TSN, BertTokenizer]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="run folder (exports its best.pth) or checkpoint")
-    parser.add_argument("folder", type=Path, help="output folder")
-    parser.add_argument("--vocab", type=Path, help="vocab.txt of the checkpoint (default: the one next to it)")
+    parser.add_argument("source", type=as_path, help="run folder (exports its best.pth) or checkpoint")
+    parser.add_argument("folder", type=as_path, help="output folder")
+    parser.add_argument("--vocab", type=as_path, help="vocab.txt of the checkpoint (default: the one next to it)")
     parser.add_argument("--half", action="store_true", help="float16 without the classifier, as initial weights")
     parser.add_argument("--onnx", action="store_true", help="also write both encoders as ONNX")
     arguments = parser.parse_args(argv)

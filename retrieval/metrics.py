@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from utils.errors import UserError, run_script
-from utils.files import read_npz, write_json
+from utils.files import as_path, read_npz, write_json
 from utils.jit import cached_njit
 
 Array = NDArray[Any]
@@ -158,8 +157,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m retrieval.metrics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("scores", type=Path, help=".npz file of `scores`, `query_ids` and `gallery_ids`")
-    parser.add_argument("--out", type=Path, help="also write the metrics to this file, as JSON")
+    parser.add_argument("scores", type=as_path, help=".npz file of `scores`, `query_ids` and `gallery_ids`")
+    parser.add_argument("--out", type=as_path, help="also write the metrics to this file, as JSON")
     arguments = parser.parse_args(argv)
     arrays = read_npz(arguments.scores, ("scores", "query_ids", "gallery_ids"))
     try:

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, run_script
-from utils.files import read_json, write_text
+from utils.files import as_path, read_json, write_text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m retrieval.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders that have been tested")
-    parser.add_argument("--out", type=Path, help="also write the table to this file")
+    parser.add_argument("runs", nargs="+", type=as_path, help="run folders that have been tested")
+    parser.add_argument("--out", type=as_path, help="also write the table to this file")
     arguments = parser.parse_args(argv)
     results = [_read_metrics(run) for run in arguments.runs]
     if len(data := {one["data"] for one in results}) > 1:

@@ -259,3 +259,22 @@ def test_a_key_that_is_a_list_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_text("? [a, b]\n: c\n")
     with pytest.raises(UserError, match=r"odd\.yaml"):
         load_config(tmp_path / "odd.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("captions.dir", "x\udcff", "not UTF-8"),
+        ("captions.others", "[x, 'y\0']", ""),
+        ("run.dir", "x\ny", "control characters"),
+        ("data.root", "x" * 5000, "too long"),
+        ("captioner.model", "m\udcff", "not UTF-8"),
+    ],
+)
+def test_texts_that_no_file_can_hold_are_refused(key: str, value: str, problem: str) -> None:
+    """Before anything is done, in one line that names the key."""
+    with pytest.raises(UserError, match=re.escape(key)) as caught:
+        load_config(DEMO, [f"{key}={value}"])
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500

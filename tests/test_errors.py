@@ -47,6 +47,21 @@ def test_the_status_of_main_is_the_scripts() -> None:
     assert [status(lambda: None), status(lambda: 0), status(lambda: 3)] == [0, 0, 3]
 
 
+def test_names_do_not_break_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Line feeds, bytes that are not UTF-8, and thousands of letters; what comes at the end stays."""
+    assert status(raising(UserError(f"{'x' * 50_000}\n\udcff: do this"))) == 2
+    line = capsys.readouterr().err
+    assert line.endswith("x\\n\\udcff: do this\n")
+    assert line.count("\n") == 1
+    assert len(line) < 3000
+
+
+def test_errors_of_the_operating_system_name_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Where nothing better is known of them."""
+    assert status(lambda: int((tmp_path / "none").read_text())) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: No such file or directory\n"
+
+
 def test_bugs_keep_their_traceback() -> None:
     """Only user errors become one-line messages."""
     with pytest.raises(ValueError, match="a fault"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
-from utils.files import atomic_write, read_json, write_json, write_text
+from utils.files import as_path, atomic_write, read_json, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -127,3 +127,12 @@ def test_a_missing_json_file_or_a_folder_is_named(tmp_path: Path) -> None:
         read_json(tmp_path / "a.json")
     with pytest.raises(UserError, match=r"cannot read .*: Is a directory"):
         read_json(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\nb", "a\udcff", "x" * 300, "x/" * 3000])
+def test_arguments_that_no_file_can_have_are_refused(text: str) -> None:
+    """In one line; what is unusual but possible is a path."""
+    with pytest.raises(UserError) as caught:
+        as_path(text)
+    assert "\n" not in str(caught.value)
+    assert as_path("Ünusual #1 'name'") == Path("Ünusual #1 'name'")

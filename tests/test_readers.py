@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data.photographs import find_photographs
 from data.readers import READERS, of_split, read_folder
 from data.records import ImageRecord, person_ids
 from tests.pictures import annotate, entry, picture
@@ -214,3 +219,46 @@ def test_person_ids_are_those_of_the_names_or_none() -> None:
     assert ids is not None
     assert ids.tolist() == [5, 3]
     assert person_ids(["a", "c"], records) is None
+
+
+@pytest.mark.parametrize("depth", [300, 1500])
+def test_folders_that_are_nested_too_deeply_are_named(tmp_path: Path, depth: int) -> None:
+    """Beyond the length of a path, or the depth of our search."""
+    name = "d" * 20 if depth == 300 else "d"
+    with chdir(tmp_path):
+        for _ in range(depth):
+            os.mkdir(name)  # noqa: PTH102 - relative to a path that is too long
+            os.chdir(name)
+    try:
+        with pytest.raises(UserError, match=re.escape(str(tmp_path))):
+            find_photographs(tmp_path)
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / name)], check=True)
+
+
+BAD_NAMES = {"x\ud800.png": "surrogate", "x\0.png": "NUL", "x\ny.png": "control", "x" * 5000 + ".png": "too long"}
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=BAD_NAMES.values())
+def test_names_that_no_file_of_ours_can_hold(tmp_path: Path, name: str) -> None:
+    """In an annotation file and in captions.json: one line that names the file and the entry."""
+    for root, annotation in ((tmp_path / "cuhk", [entry(name)]), (tmp_path / "custom", {f"test/{name}": ["a man"]})):
+        file = root / ("captions.json" if isinstance(annotation, dict) else "reid_raw.json")
+        file.parent.mkdir()
+        file.write_text(json.dumps(annotation))
+        picture(root / "test" / "1.png", (9, 9, 9))
+        with pytest.raises(UserError, match=rf"{file.name}.*{BAD_NAMES[name]}") as caught:
+            READERS["cuhk_pedes" if file.name == "reid_raw.json" else "custom"](root)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 1000
+
+
+def test_half_a_surrogate_pair_in_a_caption_is_refused(tmp_path: Path) -> None:
+    """Before anything is made of it; whole pairs, which JSON writes as two escapes, are text."""
+    picture(tmp_path / "test" / "1.png", (9, 9, 9))
+    file = tmp_path / "captions.json"
+    file.write_text(json.dumps({"test/1.png": ["a man", "a \ud83d man"]}))
+    with pytest.raises(UserError, match=r"captions\.json, test/1\.png.*surrogate"):
+        READERS["custom"](tmp_path)
+    file.write_text(json.dumps({"./test/1.png": ["a man 😀"]}))
+    assert [one.captions for one in READERS["custom"](tmp_path)] == [("a man 😀",)]

@@ -7,10 +7,14 @@ import traceback
 from collections.abc import Callable
 
 from utils.interrupts import RESUME_HINT
+from utils.logs import one_line
 
 
 class UserError(Exception):
     """A file, a key or a value is wrong; the message is one line that names it and says what to do."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())  # names may hold line feeds, and bytes that are not UTF-8
 
 
 class ReportedError(UserError):
@@ -18,10 +22,13 @@ class ReportedError(UserError):
 
 
 def run_script(main: Callable[[], int | None]) -> None:
-    """Run a script's `main` and exit with its status: 2 for a `UserError`, 130 for Ctrl-C."""
+    """Run a script's `main` and exit with its status: 2 for a `UserError`, 130 for Ctrl-C.
+
+    An error of the operating system is the user's, too: a folder without permission, a disk that is full.
+    """
     try:
         status = main() or 0
-    except (UserError, KeyboardInterrupt) as error:
+    except (UserError, OSError, KeyboardInterrupt) as error:
         status = report(error)
     sys.exit(status)
 
@@ -33,6 +40,11 @@ def report(error: BaseException) -> int:
     if isinstance(error, UserError):
         if not isinstance(error, ReportedError):
             print(f"error: {error}", file=sys.stderr)
+        return 2
+    if isinstance(error, OSError):
+        names = " to ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        reason = error.strerror or str(error) or type(error).__name__
+        print(f"error: {one_line(f'{names}: {reason}' if names else reason)}", file=sys.stderr)
         return 2
     if isinstance(error, KeyboardInterrupt):
         print(RESUME_HINT, file=sys.stderr)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import unicodedata
 import zipfile
 import zlib
 from collections import Counter
@@ -17,6 +19,45 @@ from utils.logs import log
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON writes it; most are in pairs
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, on Linux
+
+
+def text_problem(text: str) -> str:
+    """Return why a text cannot be written to our files, which are UTF-8; an empty string if it can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    return "holds a NUL byte" if "\0" in text else ""
+
+
+def path_problem(text: str) -> str:
+    """Return why no file of ours or of a user may have this path; an empty string if one may.
+
+    Names with line feeds would break the lines that name them, and some libraries (LanceDB).
+    """
+    if problem := text_problem(text):
+        return problem
+    if any(unicodedata.category(letter) == "Cc" for letter in text):
+        return "holds control characters"
+    data = text.encode()
+    if len(data) > _LONGEST_PATH or max(map(len, data.split(b"/"))) > _LONGEST_NAME:
+        return f"is too long for a file name ({len(text):,} letters)"
+    return ""
+
+
+def as_path(text: str) -> Path:
+    """Return the path that an argument names.
+
+    Raises:
+        UserError: no file can have it.
+    """
+    if problem := path_problem(text):
+        raise UserError(f"{text[:80]} {problem}: choose or rename a file or folder")
+    return Path(text)
 
 
 @contextmanager
@@ -97,7 +138,10 @@ def read_json(path: Path) -> Any:
         if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for ever
             raise UserError(f"{path} is not a file")
         text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
-        return json.loads(text, object_pairs_hook=unique)
+        value = json.loads(text, object_pairs_hook=unique)
+        if _HALF_A_PAIR.search(text):
+            _refuse_half_pairs(value, path)
+        return value
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except OSError as error:
@@ -110,6 +154,24 @@ def read_json(path: Path) -> Any:
     except (RecursionError, ValueError) as error:  # a number of thousands of digits is a ValueError
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UserError(f"{path} cannot be read as JSON ({reason}): correct it or download it again") from None
+
+
+def _refuse_half_pairs(value: Any, path: Path, place: str = "") -> None:
+    """Refuse halves of surrogate pairs, which are no text: what is made of them could not be written."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{path}{place} holds half a surrogate pair, which is no text: correct {value[:80]}"
+            ) from None
+    elif isinstance(value, dict):
+        for key, content in value.items():
+            _refuse_half_pairs(key, path, place)
+            _refuse_half_pairs(content, path, f"{place}{':' if place else ','} {key}")
+    elif isinstance(value, list):
+        for number, content in enumerate(value):
+            _refuse_half_pairs(content, path, place or f", entry {number}")
 
 
 def read_tables(path: Path) -> Any:

@@ -6,6 +6,20 @@ import logging
 import os
 import sys
 
+_LONGEST_LINE = 2000  # letters of an error: a name may have thousands, and its advice is at the end
+
+
+def printable(text: str) -> str:
+    """Return the text on one line, with characters that no terminal shows written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return a message as `printable`, without the middle of one that is too long to read."""
+    line = printable(text)
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
+
 
 class _Console(logging.Handler):
     """Warnings go to stderr, the rest to stdout, both looked up for each message, because callers may redirect them."""

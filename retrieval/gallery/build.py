@@ -25,7 +25,7 @@ from captioning.options import CaptionerOptions
 from captioning.style.prompts import PROMPT_VERSION
 from captioning.style.template import parse
 from data.images import BrokenImageError, open_image
-from data.photographs import camera_of, find_photographs, printable, time_of
+from data.photographs import camera_of, find_photographs, time_of
 from data.records import ImageRecord
 from models.tokenizer import load_tokenizer
 from models.tsn import TSN, TSNOptions
@@ -41,7 +41,7 @@ from retrieval.gallery.index import (
 )
 from utils.device import pick_device, pick_precision
 from utils.errors import UserError
-from utils.logs import log
+from utils.logs import log, printable
 from utils.progress import Progress
 
 EXACT_ROWS = 200_000  # up to which all rows are compared with a query; beyond, an approximate index finds candidates
