@@ -9,10 +9,9 @@ import utils.interrupts  # noqa: F401 - handles Ctrl-C while the slow imports ru
 
 # isort: split
 import argparse
-import pickle
 import re
 import time
-import zipfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.errors import UserError, run_script
-from utils.files import atomic_write
+from utils.files import as_path, atomic_write
 
 if TYPE_CHECKING:  # torch, and all that uses it, is imported where it is needed, so that --help is quick
     import torch
@@ -57,7 +56,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.monotonic()
     device = parse_device(arguments.device)
     with distributed.process_group(device):
-        found = cluster_features(features, options, device=device)
+        try:
+            found = cluster_features(features, options, device=device)
+        except MemoryError as error:
+            raise UserError(f"the features of {arguments.features} are too many for this memory: {error}") from None
         if not distributed.is_main_process():
             return
     seconds = time.monotonic() - start
@@ -76,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m clustering", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("features", type=Path, help="a matrix [N, D]: .npy, .npz, or .pt (only tensors and numbers)")
+    add("features", type=as_path, help="a matrix [N, D]: .npy, .npz, or .pt (only tensors and numbers)")
     add("--whiten", type=float, default=0.0, help="how far to whiten the features, 0 to 1 (default: %(default)s)")
     add("--k1", type=int, default=20, help="neighbors that may be reciprocal (default: %(default)s)")
     add("--k2", type=int, default=6, help="neighborhoods averaged (default: %(default)s)")
@@ -89,8 +91,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--metric", default="precomputed", help="precomputed or rows (default: %(default)s)")
     add("--knn", default="exact", help="exact, or ivf from 200,000 rows on (default: %(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add("--ids", type=Path, help="person ids of the rows, a file as above, to report the quality of the labels")
-    add("--out", type=Path, help="file for the labels: .npy, or .txt with one per line; -1 is noise")
+    add("--ids", type=as_path, help="person ids of the rows, a file as above, to report the quality of the labels")
+    add("--out", type=as_path, help="file for the labels: .npy, or .txt with one per line; -1 is noise")
     return parser
 
 
@@ -124,7 +126,10 @@ def read_features(path: Path) -> NDArray[Any]:
     Raises:
         UserError: the file is missing, damaged, or holds no such array.
     """
-    return _read_array(path, _FEATURE_NAMES)
+    features = _read_array(path, _FEATURE_NAMES)
+    if not features.size:
+        raise UserError(f"{path} holds no features: its shape is {features.shape}")
+    return features
 
 
 def read_ids(path: Path) -> NDArray[np.int64]:
@@ -144,9 +149,13 @@ def _read_array(path: Path, names: Sequence[str]) -> NDArray[Any]:
         raise UserError(f"{path}: give a file of numpy or torch ({', '.join(_SUFFIXES)})")
     try:
         content = _load(path, names)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except MemoryError as error:
+        raise UserError(f"{path} does not fit into memory, or its header is wrong: {error}") from None
+    except Exception as error:  # readers of damaged files raise errors of any kind
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"cannot read {path}: {reason[:120]}") from None
     if not isinstance(content, np.ndarray):
@@ -159,15 +168,36 @@ def _load(path: Path, names: Sequence[str]) -> Any:
     if path.suffix in _TORCH_SUFFIXES:
         import torch
 
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about the ways in which some tensors are stored
+            content = torch.load(path, map_location="cpu", weights_only=True)
         if isinstance(content, dict):
             content = content[_choose(path, list(content), names)]
-        if isinstance(content, torch.Tensor):
-            content = content.detach().cpu()
-            content = (content.float() if content.dtype == torch.bfloat16 else content).numpy()
-        return content
+        return _as_array(path, content) if isinstance(content, torch.Tensor) else content
     content = np.load(path, allow_pickle=False)
     return content if path.suffix == ".npy" else content[_choose(path, content.files, names)]
+
+
+def _as_array(path: Path, tensor: torch.Tensor) -> NDArray[Any]:
+    """Return a dense tensor as an array; numpy has none of the smaller floats.
+
+    Raises:
+        UserError: the tensor has no value of its own for each element.
+    """
+    import torch
+
+    kinds = {
+        "a sparse tensor": tensor.layout not in (torch.strided, torch.jagged),
+        "a nested tensor": tensor.is_nested,
+        "a quantized tensor": tensor.is_quantized,
+        "a meta tensor, which has no values": tensor.is_meta,
+    }
+    if kind := next((kind for kind, is_so in kinds.items() if is_so), None):
+        raise UserError(f"{path} holds {kind}: save a dense one, as of tensor.to_dense() or tensor.dequantize()")
+    if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+        raise UserError(f"{path} holds an expanded tensor {list(tensor.shape)}, which repeats its values: save a clone")
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    known = (torch.float16, torch.float32, torch.float64)
+    return (tensor.float() if tensor.is_floating_point() and tensor.dtype not in known else tensor).numpy()
 
 
 def _choose(path: Path, found: list[str], names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -97,6 +98,7 @@ def test_a_wrong_file_is_one_line(name: str, content: object, message: str, tmp_
         (["--min-samples", "0"], "--min_samples=0"),
         (["--device", "tpu"], "--device tpu: it should be"),
         (["--device", "cuda:99"], "--device cuda:99: there is no such GPU"),
+        (["--device", "cuda:99999999999999999999"], "there is no such GPU"),
         (["--out", "labels.csv"], "written as .npy or .txt"),
         (["--ids", "IDS"], "119 ids, .*120 rows"),
     ],
@@ -107,6 +109,54 @@ def test_a_wrong_option_is_one_line(options: list[str], message: str, tmp_path: 
     source = written(tmp_path / "f.npy", FEATURES)
     with pytest.raises(UserError, match=message):
         main([str(source), *(str(ids) if word == "IDS" else word for word in options)])
+
+
+UNFIT = {
+    "sparse": lambda: torch.eye(4).to_sparse(),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(3, 2), torch.ones(4, 2)]),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(4, 2), 0.1, 0, torch.qint8),
+    "meta": lambda: torch.empty(4, 2, device="meta"),
+    "expanded": lambda: torch.zeros(1).expand(10**6, 10**6),
+    r"shape is \(0, 2\)": lambda: torch.zeros(0, 2),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", UNFIT)
+def test_tensors_without_a_value_for_each_element_are_refused(
+    kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line that says what was found, and no warning beside it."""
+    torch.save(UNFIT[kind](), tmp_path / "f.pth")
+    capfd.readouterr()
+    with pytest.raises(UserError, match=rf"f\.pth.*{kind}") as caught:
+        main([str(tmp_path / "f.pth")])
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_floats_that_numpy_does_not_have_are_read(tmp_path: Path) -> None:
+    """8 bits, and lazily negated values."""
+    values = torch.from_numpy(FEATURES)
+    for tensor in (values.to(torch.float8_e4m3fn), torch._neg_view(values)):
+        torch.save(tensor, tmp_path / "f.pt")
+        assert np.allclose(read_features(tmp_path / "f.pt"), tensor.float().resolve_neg().numpy())
+
+
+@pytest.mark.parametrize("shape", [(10**9, 10**7), (10**30, 8), (2**40, 2**40)])
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_a_header_that_claims_more_than_there_is(shape: tuple[int, int], ending: str, tmp_path: Path) -> None:
+    """More than any memory holds, and more than an index counts."""
+    header = str({"descr": "<f4", "fortran_order": False, "shape": shape}).ljust(117) + "\n"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(64)
+    path = tmp_path / f"f.{ending}"
+    if ending == "npy":
+        path.write_bytes(content)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("features.npy", content)
+    with pytest.raises(UserError, match=rf"f\.{ending}"):
+        read_features(path)
 
 
 def test_names_are_ids_too(tmp_path: Path) -> None:

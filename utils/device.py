@@ -40,7 +40,10 @@ def pick_device(name: str) -> torch.device:
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     elif name.startswith("cuda:") and several:
         raise UserError(f"run.device={name} names one GPU, but there are several processes: set run.device=auto")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # a number beyond all
+        raise UserError(f"run.device={name}: there is no such GPU") from None
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise UserError(f"run.device={name}: there is no such GPU here ({torch.cuda.device_count()} found)")
     return device
