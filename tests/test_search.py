@@ -161,7 +161,7 @@ def test_ivf_is_for_many_points(monkeypatch: pytest.MonkeyPatch) -> None:
         return nearest, farthest[:, None]
 
     monkeypatch.setattr("clustering.neighbors.search_ivf", approximate)
-    values = {"whiten": 0.0, "k1": 20, "k2": 6, "eps": 0.5, "min_samples": 4}
+    values: dict[str, object] = {"whiten": 0.0, "k1": 20, "k2": 6, "eps": 0.5, "min_samples": 4}
     values |= {"metric": "precomputed", "source_weight": 0.0}
     options = build(ClusterOptions, values | {"knn": "ivf"})
     cluster_features(SETS["flat"], options)
