@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from utils.errors import UserError
-from utils.options import NonNegativeInt, PositiveInt, options
+from utils.options import NonNegativeInt, options
 
+LONGEST_SIDE = 4096  # pixels of an input image: the memory for attention grows with the fourth power
 DRAWN = Path(__file__).parent / "drawn"  # small weights that were trained on drawn people, see its README.md
 
 
@@ -21,7 +22,7 @@ class ModelOptions:
     preset: Literal["tiny", "base", "large"]
     init: str | None
     vocab: str | None
-    image_size: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)] | None
+    image_size: Annotated[list[Annotated[int, Field(ge=1, le=LONGEST_SIDE)]], Field(min_length=2, max_length=2)] | None
     dropout: Annotated[float, Field(ge=0, lt=1)]
     fuse_padding: bool
     checkpointed_blocks: NonNegativeInt

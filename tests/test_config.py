@@ -278,3 +278,25 @@ def test_texts_that_no_file_can_hold_are_refused(key: str, value: str, problem: 
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "train.batch_size",
+        "train.workers",
+        "train.epochs",
+        "train.seed",
+        "run.processes",
+        "eval.batch_size",
+        "cluster.k1",
+    ],
+)
+def test_numbers_beyond_all_libraries_are_refused(key: str) -> None:
+    with pytest.raises(UserError, match=rf"{key}=1{'0' * 20} is not possible: .*less than"):
+        load_config(DEMO, [f"{key}=1{'0' * 20}"])
+
+
+def test_an_image_side_of_a_million_pixels_is_refused() -> None:
+    with pytest.raises(UserError, match=r"model\.image_size=.*4096"):
+        load_config(DEMO, ["model.image_size=[1000000,1000000]"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
@@ -99,3 +100,13 @@ def test_a_captioner_must_be_chosen_for_large_models() -> None:
     assert list(captioner.describe([])) == []
     with pytest.raises(UserError, match=r"captioner\.backend.*palette"):
         list(captioner.describe([Path("a.jpg")]))
+
+
+def test_memory_of_this_machine_that_is_too_small_is_one_line() -> None:
+    """torch's allocator raises a RuntimeError on the CPU; other errors of its kind keep their traceback."""
+    with pytest.raises(UserError, match=r"train\.batch_size"), device.explain_out_of_memory():
+        torch.empty(2**50)
+    with pytest.raises(UserError, match=r"train\.batch_size"), device.explain_out_of_memory():
+        np.empty(2**50)
+    with pytest.raises(RuntimeError, match="a fault"), device.explain_out_of_memory():
+        raise RuntimeError("a fault")

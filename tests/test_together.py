@@ -24,8 +24,10 @@ from tests.small import Small, quick_run
 from tests.test_train import assert_same_run, events, weights
 from training.epoch import data_parallel
 from utils import distributed
+from utils.distributed import process_group
 from utils.errors import UserError
 from utils.launch import launch, processes_to_start
+from utils.logs import is_main_rank
 
 ONE_ROUND = ("train.rounds=1", "train.negatives=hardest")  # sampled ones would be drawn by each process separately
 TWO = ("run.processes=2", *ONE_ROUND)
@@ -178,3 +180,39 @@ def test_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert processes_to_start(3, "cpu", 36) == 3
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert processes_to_start(None, "auto", 36) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WORLD_SIZE", "abc"),
+        ("WORLD_SIZE", "0"),
+        ("WORLD_SIZE", "9" * 30),
+        ("RANK", ""),
+        ("RANK", "2"),
+        ("LOCAL_RANK", "-1"),
+        ("MASTER_PORT", "x"),
+        ("MASTER_PORT", "70000"),
+        ("MASTER_ADDR", ""),
+    ],
+)
+def test_variables_of_a_launcher_that_are_impossible_are_named(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any connection is tried; what is not set is impossible, too, if there are several processes."""
+    whole = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for variable, usual in (whole | {name: value}).items():
+        monkeypatch.setenv(variable, usual)
+    with pytest.raises(UserError, match=name), process_group(torch.device("cpu")):
+        pass
+
+
+def test_one_process_speaks_whatever_its_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that some scheduler leaves behind silences nothing."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("RANK", "3")
+    assert is_main_rank()
+    with process_group(torch.device("cpu")):
+        pass
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert not is_main_rank()

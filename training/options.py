@@ -9,7 +9,16 @@ from pydantic import Field
 from clustering.options import ClusterOptions
 from data.records import DataName
 from utils.errors import UserError
-from utils.options import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, options
+from utils.options import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ProcessCount,
+    Seed,
+    options,
+)
 
 
 @options
@@ -32,8 +41,8 @@ class TrainingOptions:
     pretrain_epochs: NonNegativeInt
     pretrain_labels: Literal["caption", "identity"]
     reinit_each_round: bool
-    batch_size: Annotated[int, Field(ge=2)]
-    images_per_identity: Annotated[int, Field(ge=2)] | None
+    batch_size: Annotated[PositiveInt, Field(ge=2)]
+    images_per_identity: Annotated[PositiveInt, Field(ge=2)] | None
     accumulate: PositiveInt
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     compile: Literal["auto"] | bool
@@ -49,12 +58,12 @@ class TrainingOptions:
     paraphrase: Fraction
     augment: Literal["published", "light", "strong"]
     clip_norm: PositiveFloat | None
-    workers: NonNegativeInt | None
+    workers: ProcessCount | None
     cache: Literal["memory", "mapped"] | bool
     log_every: PositiveInt
     patience: PositiveInt | None
     save_minutes: PositiveFloat
-    seed: NonNegativeInt
+    seed: Seed
 
     def __post_init__(self) -> None:
         if not self.rounds and not self.pretrain_epochs:
@@ -72,5 +81,5 @@ class RunOptions:
 
     dir: str
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-    processes: PositiveInt | None
+    processes: Annotated[ProcessCount, Field(ge=1)] | None
     tensorboard: bool

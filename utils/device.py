@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from utils.distributed import launched_processes
 from utils.errors import UserError
 from utils.logs import log
 
@@ -31,7 +32,7 @@ def pick_device(name: str) -> torch.device:
         UserError: there is no such GPU, one GPU is named for several processes, or torch cannot use the GPU of this
             machine.
     """
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    several = launched_processes() > 1
     if name != "cpu":
         _check_driver()
     if name == "auto":
@@ -125,14 +126,22 @@ def describe_device(device: torch.device, precision: str) -> str:
 
 @contextmanager
 def explain_out_of_memory() -> Iterator[None]:
-    """Turn a CUDA out-of-memory error into a `UserError` that names the keys to lower."""
+    """Turn an out-of-memory error, of the GPU or of this machine, into a `UserError` that names the keys to lower."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            "the GPU's memory is too small for this run: set model.checkpointed_blocks (and model.offload=true), or a "
-            "smaller train.batch_size, perhaps with train.accumulate; outside training, a smaller eval.batch_size"
-        ) from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise UserError(
+                "the GPU's memory is too small for this run: set model.checkpointed_blocks (and model.offload=true), "
+                "or a smaller train.batch_size, perhaps with train.accumulate; outside training, a smaller "
+                "eval.batch_size"
+            ) from error
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's, on the CPU
+            raise UserError(
+                "this machine's memory is too small for this run: set a smaller train.batch_size, eval.batch_size or "
+                "model.image_size"
+            ) from error
+        raise
 
 
 def pick_precision(name: Literal["auto"] | Precision, device: torch.device) -> Precision:

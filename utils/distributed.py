@@ -32,6 +32,39 @@ _TIMEOUT = timedelta(minutes=15)
 # In gloo, in which the other ranks wait while the main one clusters or evaluates. It notices by itself that a process
 # has ended, because the connection is closed; only a machine that loses its power is waited for.
 _GLOO_TIMEOUT = timedelta(hours=12)
+_LAUNCHER_HINT = "start the processes by torchrun or Slurm, or unset the variables of the launcher"
+
+
+def launched_processes() -> int:
+    """Return the number of processes that a launcher has started, by WORLD_SIZE; 1 without one.
+
+    Raises:
+        UserError: WORLD_SIZE is no such number.
+    """
+    return _launcher_number("WORLD_SIZE", 1, 1, 2**20)
+
+
+def _check_launcher(size: int) -> None:
+    """Check the variables of a launcher that has started several processes.
+
+    Raises:
+        UserError: RANK, LOCAL_RANK, MASTER_ADDR or MASTER_PORT is missing or impossible.
+    """
+    _launcher_number("RANK", None, 0, size - 1)
+    _launcher_number("LOCAL_RANK", 0, 0, size - 1)
+    _launcher_number("MASTER_PORT", None, 1, 65535)
+    if not os.environ.get("MASTER_ADDR"):
+        raise UserError(f"the environment variable MASTER_ADDR is not set: {_LAUNCHER_HINT}")
+
+
+def _launcher_number(name: str, default: int | None, low: int, high: int) -> int:
+    text = os.environ.get(name, "")
+    if not text and default is not None:
+        return default
+    if text.isascii() and text.isdecimal() and low <= int(text[:20]) <= high:
+        return int(text)
+    found = f"{name}={text} is set, but should be a number from {low} to {high}" if text else f"{name} is not set"
+    raise UserError(f"the environment variable {found}: {_LAUNCHER_HINT}")
 
 
 @contextmanager
@@ -39,11 +72,14 @@ def process_group(device: torch.device) -> Iterator[None]:
     """Initialise the process group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe, if they are set.
 
     Raises:
-        UserError: another process of the group ended early.
+        UserError: one of these variables is missing or impossible, or another process of the group ended early.
     """
+    size = launched_processes()
+    if size > 1:
+        _check_launcher(size)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # otherwise some calls open a context on the first GPU, too
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if size == 1:
         yield
         return
     try:

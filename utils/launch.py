@@ -15,6 +15,7 @@ from types import FrameType
 
 import torch
 
+from utils.distributed import launched_processes
 from utils.errors import UserError
 from utils.logs import log
 from utils.processes import available_cores
@@ -36,7 +37,7 @@ def processes_to_start(processes: int | None, device: str, batch_size: int | Non
     Raises:
         UserError: the batch cannot be divided by the number of processes.
     """
-    started = int(os.environ.get("WORLD_SIZE", "0"))
+    started = launched_processes() if os.environ.get("WORLD_SIZE") else 0
     if count := started or processes:
         if batch_size and batch_size % count:
             raise UserError(f"train.batch_size={batch_size} is no multiple of the {count} processes that share it")

@@ -30,8 +30,8 @@ class _Console(logging.Handler):
 
 
 def is_main_rank() -> bool:
-    """Whether this process writes messages: the one with RANK 0, as set by the launcher."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this process writes messages: the one with RANK 0, as set by the launcher of several."""
+    return os.environ.get("WORLD_SIZE", "1") in ("", "1") or os.environ.get("RANK", "0") == "0"
 
 
 log = logging.getLogger("tsn")

@@ -221,6 +221,8 @@ def run_server(gallery: Gallery, *, host: str, port: int) -> None:
         UserError: the port is in use, or other machines could connect and there is no token.
     """
     token = os.environ.get(TOKEN_VARIABLE) or None
+    if token and not (token.isascii() and token.isprintable()):
+        raise UserError(f"{TOKEN_VARIABLE} should be printable ASCII, which browsers and programs can send")
     if not _is_loopback(host) and not token:
         raise UserError(
             f"--host {host} lets other machines see the photographs: set {TOKEN_VARIABLE} to a secret that they need, "
