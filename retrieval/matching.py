@@ -100,8 +100,10 @@ class Matcher:
                 longest = int(mask.sum(dim=1).max())  # no batch needs more padding than its longest query
                 longest += -longest % length_step(device)
                 distinct, image = images[batch].unique(return_inverse=True)
+                tokens = embeddings.image_tokens[distinct - first].to(device)
                 logits = model.match(
-                    embeddings.image_tokens[distinct - first].to(device).float(),
+                    # Half precision, if the model computes in it, would only be cast back in every layer.
+                    tokens.float() if model.precision == "fp32" else tokens,
                     embeddings.query_ids[queries[batch], :longest].to(device),
                     mask[:, :longest].to(device),
                     image_index=image.to(device),

@@ -98,6 +98,20 @@ def test_half_precision_changes_logits_by_little(model: TSN, embeddings: Embeddi
     assert not torch.equal(found, logits)
 
 
+def test_tokens_in_the_precision_of_the_model_are_matched_as_they_are(model: TSN, embeddings: Embeddings) -> None:
+    """With the same logits, to the bit, as after a cast to single precision and, in every layer, back."""
+    half = TSN(model.sizes, enc_token=29, options=TSNOptions(precision="bf16")).eval()
+    half.load_state_dict(model.state_dict())
+    assert embeddings.image_tokens is not None
+    kept = embeddings.image_tokens.bfloat16()
+    every = torch.cartesian_prod(torch.arange(QUERIES), torch.arange(GALLERY)).T
+    found = [
+        Matcher(half, Embeddings(**{**vars(embeddings), "image_tokens": tokens}), batch_size=8)(*every)
+        for tokens in (kept, kept.float())
+    ]
+    assert torch.equal(*found)
+
+
 def test_matching_needs_tokens(model: TSN, embeddings: Embeddings) -> None:
     """An error of the caller."""
     bare = Embeddings(**{**vars(embeddings), "image_tokens": None})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -84,11 +85,21 @@ class Learner:
     clip_norm: float | None = None
     log_every: int = 10
     weights: Mapping[str, float] = field(default_factory=dict)
+    _parallel: Any = field(default=None, init=False)
 
     @property
     def device(self) -> torch.device:
         """The device of the model."""
         return self.model.cross_proj.weight.device
+
+    def parallel(self, *, matching: bool) -> Any:
+        """Return `data_parallel` of the model, made at the first call, since it sends all weights to all ranks.
+
+        `matching` must be the same at every call.
+        """
+        if self._parallel is None:
+            self._parallel = data_parallel(self.model, matching=matching)
+        return self._parallel
 
     def update(self, lr: float) -> None:
         """Apply the accumulated gradients at this learning rate."""
@@ -172,7 +183,7 @@ def train_epoch(
     steps = len(epoch.learning_rates)
     sums = resume.restore(device) if resume else {}
     done = resume.step if resume else 0
-    parallel = data_parallel(model, matching=epoch.matching)
+    parallel = learner.parallel(matching=epoch.matching)
     learner.optimizer.zero_grad(set_to_none=True)
     with Progress(steps, desc=epoch.name, unit="step", done=done) as bar:
         for step, batch in enumerate(epoch.batches, done):
@@ -217,7 +228,11 @@ def data_parallel(model: TSN, *, matching: bool) -> Any:
         parameter.requires_grad_(matching)
     device = model.cross_proj.weight.device
     ids = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    # The buffers are constants, which the first rank need not send before every step; renamed in torch 2.13.
+    known = signature(DistributedDataParallel).parameters
+    sends = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {"gradient_as_bucket_view": True, sends: False}
+    return DistributedDataParallel(model, device_ids=ids, **options)
 
 
 def _check_finite(losses: Mapping[str, float], step: int, batch: Sequence[str]) -> None:
