@@ -316,7 +316,9 @@ def test_a_changed_checkpoint_is_noticed(own: Path, uninterrupted: Path, tmp_pat
     assert run(own, index, *arguments) == 0
     os.utime(copy / "best.pth")  # the same content
     assert search.main(["query", "a man", "--index", str(index), "--device", "cpu"]) == 0
-    shutil.copy(uninterrupted / "last.pth", copy / "best.pth")
+    content = torch.load(copy / "best.pth", weights_only=True)
+    content["model"]["vision_proj.bias"] += 1
+    torch.save(content, copy / "best.pth")
     with pytest.raises(UserError, match=r"best\.pth has changed"):
         search.main(["query", "a man", "--index", str(index)])
 
