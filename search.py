@@ -14,7 +14,7 @@ from pathlib import Path
 from captioning.captioner import load_captioner
 from configs.search import IndexSource, index_folder, parse_arguments, select_source
 from utils.errors import UserError, run_script
-from utils.logs import log
+from utils.logs import log, show
 
 # Modules that load torch, which takes seconds, are imported inside the functions, so that --help does not load it.
 
@@ -101,7 +101,7 @@ def query(index: Path, arguments: argparse.Namespace) -> int:
         rerank=arguments.rerank,
     )
     if arguments.json:
-        print(json.dumps(results.to_dict(), indent=1))
+        show(json.dumps(results.to_dict(), indent=1))
         return 0
     for note in results.notes:
         log.warning(note)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from utils.errors import UserError, run_script
 from utils.files import as_path, atomic_write
+from utils.logs import show
 
 if TYPE_CHECKING:  # torch, and all that uses it, is imported where it is needed, so that --help is quick
     import torch
@@ -64,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
     seconds = time.monotonic() - start
     # The report is the result of this command, so it is printed rather than logged.
-    print(f"{len(features)} x {features.shape[1]} {features.dtype} features, eps {found.eps:.4f}, {seconds:.1f} s")
+    show(f"{len(features)} x {features.shape[1]} {features.dtype} features, eps {found.eps:.4f}, {seconds:.1f} s")
     for name, value in label_quality(found.labels, ids, silhouette=found.silhouette).items():
-        print(f"{name:12} {value:.4f}" if isinstance(value, float) else f"{name:12} {value}")
+        show(f"{name:12} {value:.4f}" if isinstance(value, float) else f"{name:12} {value}")
     if arguments.out:
         write_labels(arguments.out, found.labels)
-        print(f"written: {arguments.out}")
+        show(f"written: {arguments.out}")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -21,7 +21,7 @@ from models.checkpoint import SETTINGS, WEIGHTS, read_checkpoint, read_model
 from models.tokenizer import load_tokenizer
 from models.tsn import TSN, TSNOptions
 from utils.errors import UserError, run_script
-from utils.files import as_path, atomic_write, read_json, write_json, write_text
+from utils.files import as_path, atomic_write, read_json, write_errors, write_json, write_text
 from utils.logs import log
 
 _OURS = {"model": "TSN"}  # metadata of the weights
@@ -48,7 +48,8 @@ def export_model(checkpoint: Path, vocab: Path, folder: Path, *, half: bool = Fa
     config = read_checkpoint(checkpoint).get("config", {})
     fuse_padding = bool(config.get("model", {}).get("fuse_padding", True))  # the release does not store it
     _refuse_other_models(folder)
-    (folder / SETTINGS).unlink(missing_ok=True)
+    with write_errors(folder / SETTINGS):
+        (folder / SETTINGS).unlink(missing_ok=True)
     with atomic_write(folder / WEIGHTS) as temporary:
         try:
             save_file({name: value.contiguous() for name, value in weights.items()}, temporary, metadata=_OURS)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from utils.errors import UserError, run_script
 from utils.files import as_path, read_npz, write_json
 from utils.jit import cached_njit
+from utils.logs import show
 
 Array = NDArray[Any]
 
@@ -168,11 +169,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     means, intervals, missing = queries.means(), confidence_intervals(queries), queries.num_queries_without_match
     identities = len(np.unique(queries.query_ids))
     # This command's purpose is to print its result.
-    print(f"{len(queries.query_ids)} queries of {identities} identities; 95 % intervals (bootstrap over identities)\n")
+    show(f"{len(queries.query_ids)} queries of {identities} identities; 95 % intervals (bootstrap over identities)\n")
     for name, value in means.items():
-        print(f"{name:>5} {value:7.2f}  [{intervals[name][0]:.2f}, {intervals[name][1]:.2f}]")
+        show(f"{name:>5} {value:7.2f}  [{intervals[name][0]:.2f}, {intervals[name][1]:.2f}]")
     if missing:
-        print(f"\n{missing} queries have no match in the gallery: they count as never found")
+        show(f"\n{missing} queries have no match in the gallery: they count as never found")
     if arguments.out:
         write_json(arguments.out, means | {"intervals": intervals, "queries_without_right_image": missing})
 

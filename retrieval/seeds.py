@@ -16,6 +16,7 @@ from typing import Any
 
 from utils.errors import UserError, run_script
 from utils.files import as_path, read_json, write_text
+from utils.logs import show
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(data := {one["data"] for one in results}) > 1:
         raise UserError(f"these runs were tested on {' and '.join(sorted(data))}: their metrics have no common mean")
     table = seed_table(results)
-    print(table, end="")  # the purpose of this command
+    show(table, end="")  # the purpose of this command
     if arguments.out:
         write_text(arguments.out, table)
 

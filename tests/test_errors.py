@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -60,6 +61,40 @@ def test_errors_of_the_operating_system_name_the_file(capsys: pytest.CaptureFixt
     """Where nothing better is known of them."""
     assert status(lambda: int((tmp_path / "none").read_text())) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: No such file or directory\n"
+
+
+SAY = "from utils.errors import run_script\nfrom utils.logs import log, show\n"
+WAYS = {"log": "log.info('one é')", "result": "show('one é')"}
+
+
+def output_to(target: str, program: str, **environment: str) -> tuple[int, str, str]:
+    """Exit status and what a program writes to standard error and, if the target is a pipe, to standard output."""
+    command = ["bash", "-c", f'"$0" -c "$1" {target}; exit ${{PIPESTATUS[0]}}', sys.executable, program]
+    place = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, env=os.environ | environment, timeout=60)
+    return done.returncode, done.stderr, done.stdout
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_output_that_nobody_reads_or_that_has_no_place(way: str) -> None:
+    """As a program that SIGPIPE ends; one line and status 2 for a full disk; and nothing at all if it is closed."""
+    program, late = (f"{SAY}{wait}run_script(lambda: {WAYS[way]})" for wait in ("", "import time; time.sleep(0.3)\n"))
+    assert output_to("| true", late)[:2] == (128 + signal.SIGPIPE, "")
+    full = "error: cannot write to standard output: No space left on device\n"
+    assert output_to("> /dev/full", program)[:2] == (2, full)
+    assert output_to(">&-", program)[:2] == (0, "")
+
+
+def test_output_in_ascii_has_escapes() -> None:
+    """Whatever is written: a log line, an error."""
+    program = f"{SAY}run_script(lambda: log.info('é ± 写'))"
+    assert output_to("", program, PYTHONIOENCODING="ascii") == (0, "", r"\xe9 \xb1 \u5199" + "\n")
+
+
+def test_help_into_a_full_disk_is_an_error() -> None:
+    """argparse ends the script itself."""
+    program = f"{SAY}import argparse; run_script(lambda: argparse.ArgumentParser().parse_args(['--help']))"
+    assert output_to("> /dev/full", program)[0] == 2
 
 
 def test_bugs_keep_their_traceback() -> None:

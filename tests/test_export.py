@@ -115,3 +115,10 @@ def test_onnx_computes_the_same(tmp_path: Path) -> None:
         )
         for one, other in zip(found, wanted, strict=True):
             torch.testing.assert_close(torch.from_numpy(one), other, atol=1e-5, rtol=1e-4)
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
+    """Here it lies in a file; a read-only one is the same kind of error."""
+    file = write_published_checkpoint(tmp_path / "checkpoint_best.pth")
+    with pytest.raises(UserError, match=r"cannot write .*checkpoint_best\.pth/out"):
+        main([str(file), str(file / "out"), "--vocab", str(VOCAB)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,20 @@ def test_a_server_on_this_machine_needs_no_leave(folder: Path, capsys: pytest.Ca
         url = server.url.replace("127.0.0.1", "localhost")
         assert gen_train_data.main(remote(folder, f"captioner.base_url={url}")) == 0
     assert "sending" not in capsys.readouterr().out
+
+
+def test_a_restart_in_a_folder_that_is_read_only_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers stay where they are."""
+    gen_train_data.main(arguments(folder))
+    before = {path.name: path.read_bytes() for path in (folder / "texts").iterdir()}
+    replace = Path.replace
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.suffix == ".jsonl":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(UserError, match=r"cannot write .*journal\.jsonl: Read-only file system"):
+        gen_train_data.main([*arguments(folder), "--restart"])
+    assert before.items() <= {path.name: path.read_bytes() for path in (folder / "texts").iterdir()}.items()

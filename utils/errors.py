@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 
 from utils.interrupts import RESUME_HINT
-from utils.logs import one_line
+from utils.logs import OutputError, one_line, prepare_output, show, tell
 
 
 class UserError(Exception):
@@ -24,30 +24,37 @@ class ReportedError(UserError):
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and exit with its status: 2 for a `UserError`, 130 for Ctrl-C.
 
-    An error of the operating system is the user's, too: a folder without permission, a disk that is full.
+    An error of the operating system is the user's, too: a folder without permission, a disk that is full. Output that
+    nobody reads any more, as of `head`, ends the script without a word.
     """
+    prepare_output()
+    status: int
     try:
         status = main() or 0
-    except (UserError, OSError, KeyboardInterrupt) as error:
+    except (UserError, OSError, KeyboardInterrupt, SystemExit) as error:
         status = report(error)
+    try:
+        show(end="")  # what print has left in the buffer
+    except OutputError as error:
+        status = status or report(error)
     sys.exit(status)
 
 
 def report(error: BaseException) -> int:
     """Print an error that ends a script, in one line unless it is a fault of the program; return the exit status."""
-    if isinstance(error, SystemExit):
+    if isinstance(error, SystemExit):  # of argparse, of SIGTERM
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, UserError):
         if not isinstance(error, ReportedError):
-            print(f"error: {error}", file=sys.stderr)
+            tell(f"error: {error}")
         return 2
     if isinstance(error, OSError):
         names = " to ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
         reason = error.strerror or str(error) or type(error).__name__
-        print(f"error: {one_line(f'{names}: {reason}' if names else reason)}", file=sys.stderr)
+        tell(f"error: {one_line(f'{names}: {reason}' if names else reason)}")
         return 2
     if isinstance(error, KeyboardInterrupt):
-        print(RESUME_HINT, file=sys.stderr)
+        tell(RESUME_HINT)
         return 130
-    traceback.print_exception(error)
+    tell("".join(traceback.format_exception(error)).rstrip())
     return 1

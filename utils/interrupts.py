@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-from utils.logs import is_main_rank
+from utils.logs import is_main_rank, tell
 
 RESUME_HINT = "interrupted: run the same command again to resume"
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
-        print(RESUME_HINT, file=sys.stderr)
+        tell(RESUME_HINT)
     else:
         sys.__excepthook__(kind, error, traceback)
 
@@ -111,4 +111,4 @@ class GracefulShutdown:
 
 def _print(message: str) -> None:
     if is_main_rank():
-        print(message, file=sys.stderr, flush=True)
+        tell(message)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 _LONGEST_LINE = 2000  # letters of an error: a name may have thousands, and its advice is at the end
 
@@ -21,12 +25,49 @@ def one_line(text: str) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
+class OutputError(SystemExit):
+    """Standard output cannot be written to; the script ends, and has said why if there is anybody to be told."""
+
+
+def prepare_output() -> None:
+    """Make output of any text possible, whatever its encoding, and none if it was closed before the start."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def show(text: str = "", *, end: str = "\n") -> None:
+    """Print a result.
+
+    Raises:
+        OutputError: nobody reads it any more (status 141, as of a program that SIGPIPE ends), or it cannot be written
+            (status 2).
+    """
+    try:
+        print(text, end=end, flush=True)
+    except OSError as error:
+        with suppress(OSError):  # what is left in the buffer is written at the exit, and must not fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise OutputError(128 + signal.SIGPIPE) from None
+        tell(f"error: cannot write to standard output: {error.strerror}")
+        raise OutputError(2) from None
+
+
+def tell(message: str) -> None:
+    """Print a message on standard error, if that is possible."""
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
+
+
 class _Console(logging.Handler):
     """Warnings go to stderr, the rest to stdout, both looked up for each message, because callers may redirect them."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-        print(self.format(record), file=stream, flush=True)
+        (tell if record.levelno >= logging.WARNING else show)(self.format(record))
 
 
 def is_main_rank() -> bool:

@@ -30,7 +30,7 @@ from captioning.options import CaptionerOptions
 from captioning.style.prompts import PROMPT_VERSION
 from data.records import ImageRecord
 from utils.errors import UserError
-from utils.files import atomic_write, write_text
+from utils.files import atomic_write, write_errors, write_text
 from utils.logs import log
 from utils.progress import Progress
 
@@ -219,7 +219,7 @@ def begin_restart(file: Path, options: JobOptions) -> bool:
                 shutil.copyfile(file, copy)
         for path in (journal_file(file), *shard_journals(file)):
             if path.is_file():
-                with Journal(path):  # fails if a process is writing to it
+                with write_errors(path), Journal(path):  # fails if a process is writing to it
                     path.replace(_aside(path, number))
         write_text(mark, "All captions are being generated again: see --restart.\n")
     return options.restart or mark.exists()
