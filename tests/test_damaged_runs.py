@@ -73,11 +73,15 @@ def test_foreign_weights_are_named(small: Small, run: Path) -> None:
         train.main(quick_run(*small, run))
 
 
-@pytest.mark.parametrize("labels", [np.zeros((2, 2), np.int64), np.full(40, np.nan), np.zeros(3, np.int64)])
-def test_damaged_pseudo_labels_are_named(small: Small, run: Path, labels: Any) -> None:
+@pytest.mark.parametrize(
+    ("labels", "eps"),
+    [(np.zeros((2, 2), np.int64), 0.5), (np.full(40, np.nan), 0.5), (np.zeros(3, np.int64), 0.5)]
+    + [(np.zeros(40, np.int64), np.array([0.5])), (np.zeros(40, np.int64), "0.5")],
+)
+def test_damaged_pseudo_labels_are_named(small: Small, run: Path, labels: Any, eps: Any) -> None:
     """Of another kind, or of other images."""
     change(run / "last.pth", lambda content: content.update(epoch=1))
-    np.savez(run / "pseudo_labels_1.npz", labels=labels, eps=0.5, silhouette=0.1)
+    np.savez(run / "pseudo_labels_1.npz", labels=labels, eps=eps, silhouette=0.1)
     with pytest.raises(UserError, match=r"pseudo.labels"):
         train.main(quick_run(*small, run))
 

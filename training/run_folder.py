@@ -187,10 +187,11 @@ class RunFolder:
             return None
         content = read_npz(path, ["labels", "eps"], optional=["silhouette"])
         labels, eps = content["labels"], content["eps"]
-        if labels.ndim != 1 or labels.dtype != np.int64 or eps.size != 1 or labels.min(initial=0) < -1:
-            raise UserError(f"{path} is damaged: remove it, and the round is clustered again")
         silhouette = content.get("silhouette", np.array(float("nan")))
-        return labels, float(eps), float(silhouette) if silhouette.size == 1 else float("nan")
+        numbers = all(each.ndim == 0 and np.issubdtype(each.dtype, np.floating) for each in (eps, silhouette))
+        if labels.ndim != 1 or labels.dtype != np.int64 or labels.min(initial=0) < -1 or not numbers:
+            raise UserError(f"{path} is damaged: remove it, and the round is clustered again")
+        return labels, float(eps), float(silhouette)
 
     def _save(self, checkpoint: dict[str, Any], memory: dict[str, Any], copies: list[str]) -> None:
         log = self.path / "log.jsonl"
