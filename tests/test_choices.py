@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
@@ -72,6 +74,10 @@ def test_an_epoch_is_selected_on_held_out_people(small: Small, tmp_path: Path) -
     assert {event["split"] for event in events(tmp_path) if event["event"] == "validation"} == {"held_out"}
 
 
+DEMO = Path("configs/demo.yaml")
+SMALL_CLUSTERS = ["cluster.k1=2", "cluster.k2=1", "cluster.min_samples=2"]
+
+
 @pytest.mark.parametrize(("found", "direction"), [(0, 1), (1, -1)])
 def test_useless_labels_are_refused_or_computed_at_another_radius(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: int, direction: int
@@ -86,11 +92,11 @@ def test_useless_labels_are_refused_or_computed_at_another_radius(
 
     monkeypatch.setattr(pseudo_labels, "cluster_features", clustered)
     stop, adjust = (
-        load_config(Path("configs/demo.yaml"), ["cluster.eps=0.5", f"cluster.degenerate={action}"]).cluster
+        load_config(DEMO, ["cluster.eps=0.5", f"cluster.degenerate={action}", *SMALL_CLUSTERS]).cluster
         for action in ("stop", "adjust")
     )
     run = RunFolder(tmp_path, {})
-    names, features = list("abcdef"), lambda: (np.zeros((6, 2)), None)
+    names, features = list("abcdef"), lambda: (np.arange(12).reshape(6, 2), None)
     with pytest.raises(UserError, match=r"round 0: .* at eps=0\.5000: set a (larger|smaller) cluster\.eps"):
         pseudo_labels.load_or_compute_labels(run, 0, features, stop, names=names)
     assert run.load_labels(0) is None
@@ -101,6 +107,26 @@ def test_useless_labels_are_refused_or_computed_at_another_radius(
     stored = run.load_labels(0)
     assert stored is not None
     assert np.array_equal(stored[0], labels.labels)
+
+
+def test_what_is_advised_where_no_radius_helps(tmp_path: Path) -> None:
+    """With six images, all have the same neighbors, or none can be a core point; equal features are one point."""
+    features = np.random.default_rng(0).normal(size=(6, 8))
+
+    def compute(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], None]:
+        return values, None
+
+    for keys, values, advice in (
+        (["cluster.k1=20"], features, r"6 images are too few .*cluster\.k1=20.*cluster\.min_samples.*train\.rounds=0"),
+        (["cluster.k1=2", "cluster.k2=1"], features, r"6 images are too few .*cluster\.min_samples=4"),
+        (SMALL_CLUSTERS, np.ones((6, 8)), "features are all equal"),
+    ):
+        options = load_config(DEMO, ["cluster.degenerate=stop", *keys]).cluster
+        with pytest.raises(UserError, match=advice) as caught:
+            pseudo_labels.load_or_compute_labels(
+                RunFolder(tmp_path, {}), 0, partial(compute, values), options, names=list("abcdef")
+            )
+        assert "set a" not in str(caught.value)
 
 
 def test_a_mapped_file_changes_nothing_and_is_written_once(small: Small, tmp_path: Path) -> None:

@@ -300,3 +300,5 @@ def test_numbers_beyond_all_libraries_are_refused(key: str) -> None:
 def test_an_image_side_of_a_million_pixels_is_refused() -> None:
     with pytest.raises(UserError, match=r"model\.image_size=.*4096"):
         load_config(DEMO, ["model.image_size=[1000000,1000000]"])
+    with pytest.raises(UserError, match="it should have at least 2 items"):
+        load_config(DEMO, ["model.image_size=[8]"])

@@ -119,8 +119,8 @@ def load_or_compute_labels(
         log.warning(f"round {round_number}: {_describe_degenerate(found)}: retrying with eps={eps:.4f}")
         found = cluster_features(features, replace(options, eps=eps), source=source, device=device)
     if found.clusters < 2:
-        hint = "smaller" if found.clusters else "larger"
-        raise UserError(f"round {round_number}: {_describe_degenerate(found)}: set a {hint} cluster.eps")
+        hint = _degenerate_hint(found, features, options)
+        raise UserError(f"round {round_number}: {_describe_degenerate(found)}: {hint}")
     run.save_labels(
         round_number, found.labels, eps=found.eps, silhouette=found.silhouette, names=names, features=features
     )
@@ -129,6 +129,20 @@ def load_or_compute_labels(
 
 def _describe_degenerate(found: PseudoLabels) -> str:
     return f"{'all images are one cluster' if found.clusters else 'all images are noise'} at eps={found.eps:.4f}"
+
+
+def _degenerate_hint(found: PseudoLabels, features: NDArray[Any], options: PseudoLabelOptions) -> str:
+    """Return what helps; no eps does where all images have the same neighbors, or none can be a core point."""
+    count, k1, k2, core = len(features), options.k1, options.k2, options.min_samples
+    if count <= max(k1 + 1, k2) or count < 2 * core:
+        return (
+            f"{count} images are too few for cluster.k1={k1}, cluster.k2={k2} and cluster.min_samples={core}: add "
+            "images, lower these keys to the number of images that a person has, or train without clustering "
+            "(train.rounds=0 and train.pretrain_epochs)"
+        )
+    if (features == features[0]).all():
+        return "their features are all equal: are there different images and captions?"
+    return f"set a {'smaller' if found.clusters else 'larger'} cluster.eps"
 
 
 def log_label_quality(run: RunFolder, round_number: int, found: PseudoLabels, person_ids: NDArray[Any] | None) -> None:

@@ -43,9 +43,9 @@ def build(group: type[Group], values: Mapping[str, Any], *, prefix: str = "") ->
     except pydantic.ValidationError as error:
         name = error.errors()[0]["loc"][0]
         expected = dict.fromkeys(_expected(item["msg"]) for item in error.errors() if item["loc"][0] == name)
-        raise UserError(
-            f"{prefix}{name}={values.get(str(name))!r} is not possible: it should be {' or '.join(expected)}"
-        ) from None
+        allowed = " or ".join(expected)
+        verb = "should" if allowed.startswith("have") else "should be"  # "have at least 2 items"
+        raise UserError(f"{prefix}{name}={values.get(str(name))!r} is not possible: it {verb} {allowed}") from None
 
 
 def _expected(message: str) -> str:
