@@ -64,6 +64,8 @@ def read_state(folder: Path) -> dict[str, Any]:
         state["memory"] = read_checkpoint(folder / resume)
     kinds = {"model": dict, "round": int, "epoch": int, "memory": dict, "copies": list, "log_bytes": int}
     wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
+    lowest = {"round": -1, "epoch": 0, "log_bytes": 0}
+    wrong += [name for name, value in lowest.items() if name not in wrong and state[name] < value]
     wrong += [f"memory.{name}" for name in ("optimizer", "scaler") if not wrong and name not in state["memory"]]
     if wrong:
         raise UserError(
