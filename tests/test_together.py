@@ -151,7 +151,8 @@ def test_on_gpus_an_error_is_printed_and_the_process_leaves_at_once(
     class Left(BaseException):
         pass
 
-    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0")):
+    launcher = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in launcher.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
     monkeypatch.setattr(dist, "init_process_group", start)
