@@ -47,6 +47,7 @@ def resume_file(run: Path) -> Path:
         (lambda run: resume_file(run).write_bytes(b"x" * 100), r"resume_1_2_0\.pth"),
         (lambda run: change(run / "last.pth", lambda c: c.pop("log_bytes")), r"last\.pth.*log_bytes"),
         (lambda run: change(run / "last.pth", lambda c: c.update(copies=7)), r"last\.pth.*copies"),
+        (lambda run: change(run / "last.pth", lambda c: c.update(copies=["../x.pth"])), r"last\.pth.*copies"),
         (lambda run: change(run / "last.pth", lambda c: c.update(log_bytes=-(2**70))), r"last\.pth.*log_bytes"),
         (lambda run: (run / "last.pth").write_bytes(b"x" * 100), r"last\.pth"),
         (lambda run: (run / "run.json").write_text("["), r"run\.json"),

@@ -66,7 +66,10 @@ def read_state(folder: Path) -> dict[str, Any]:
     wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
     lowest = {"round": -1, "epoch": 0, "log_bytes": 0}
     wrong += [name for name, value in lowest.items() if name not in wrong and state[name] < value]
-    wrong += [f"memory.{name}" for name in ("optimizer", "scaler") if not wrong and name not in state["memory"]]
+    needed = ("optimizer", "scaler")
+    wrong += [f"memory.{name}" for name in needed if not wrong and name not in state["memory"]]
+    if not wrong and not {"best.pth", "round.pth"}.issuperset(map(str, state["copies"])):  # no file outside the folder
+        wrong.append("possible copies")
     if wrong:
         raise UserError(
             f"{path} is no checkpoint to resume from (a copy of best.pth?): it has no {', '.join(wrong)}; restore it, "
