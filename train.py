@@ -29,6 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     batch, per_identity = config.train.batch_size, config.train.images_per_identity
     if per_identity and batch % per_identity:
         raise UserError(f"train.batch_size={batch} is no multiple of train.images_per_identity={per_identity}")
+    if config.train.patience and config.eval.select == "last":
+        raise UserError(
+            f"train.patience={config.train.patience} needs a metric, which eval.select=last does not compute: set "
+            "eval.select=val or held_out, or train.patience=null"
+        )
 
     # Imported here, because torch takes seconds to load: --help and errors in the config should not wait for it.
     from utils import distributed

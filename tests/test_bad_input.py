@@ -145,3 +145,11 @@ def test_a_run_folder_without_a_checkpoint(small: tuple[Path, Path], tmp_path: P
     assert message.startswith("cluster.source_root: folder nowhere is missing")
     nowhere = tmp_path / "nowhere"
     assert complaint(test_script.main, [str(nowhere)]) == f"{nowhere} is neither a run folder nor a checkpoint"
+
+
+def test_options_that_need_each_other(small: tuple[Path, Path], tmp_path: Path) -> None:
+    """Both are named, before anything is written."""
+    message = complaint(train.main, quick_run(*small, tmp_path / "run", "train.patience=2", "eval.select=last"))
+    assert "train.patience=2" in message
+    assert "eval.select=last" in message
+    assert not (tmp_path / "run").exists()

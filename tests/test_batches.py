@@ -45,6 +45,12 @@ def test_identities_with_too_few_images_repeat_them() -> None:
     assert all(sorted(Counter(indices).values()) == [1, 2] for indices in pairs)
 
 
+def test_a_batch_is_no_larger_than_the_training_set() -> None:
+    """A batch size of a million would repeat a few images until the memory is full."""
+    [batch] = IdentityBatches(LABELS, 10**6, 4, torch.Generator().manual_seed(0))
+    assert len(batch) == len(LABELS) // 4 * 4
+
+
 def test_batches_depend_on_the_seed() -> None:
     """The same seed gives the same batches, another seed different ones."""
     assert list(identity_batches()) == list(identity_batches())

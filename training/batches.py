@@ -93,14 +93,15 @@ class IdentityBatches(Sampler[list[int]]):
 
     Args:
         labels: [N] int64, pseudo-identities.
-        batch_size: P times K.
+        batch_size: P times K; batches are smaller if it is larger than N.
         per_identity: K.
         order: random generator.
     """
 
     def __init__(self, labels: NDArray[np.int64], batch_size: int, per_identity: int, order: torch.Generator) -> None:
         self._images = [torch.from_numpy(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-        self._people, self._per_identity, self._order = batch_size // per_identity, per_identity, order
+        people = min(batch_size, max(len(labels), 2 * per_identity)) // per_identity
+        self._people, self._per_identity, self._order = people, per_identity, order
         self._batches = max(1, len(labels) // batch_size)
 
     def __len__(self) -> int:
