@@ -20,8 +20,9 @@ from data.transforms import test_transform as transform_for_test
 from models.tokenizer import load_tokenizer
 from models.tsn import TSN
 from retrieval.gallery import Gallery
-from retrieval.gallery.gallery import agreement, query_vector
+from retrieval.gallery.gallery import query_vector
 from retrieval.gallery.question import best_question
+from retrieval.gallery.results import agreement
 from retrieval.retrieval_set import read_retrieval_set
 from retrieval.scoring import with_scorer
 from tests.small import Small

@@ -6,10 +6,10 @@ import re
 import threading
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -23,99 +23,18 @@ from data.images import open_image
 from models.tokenizer import MAX_WORDS, clean_text, tokenize
 from models.tsn import TSN
 from retrieval.gallery.build import load_model
+from retrieval.gallery.conditions import condition, plain_text, quote
 from retrieval.gallery.index import MANIFEST, SLOTS, Manifest, connect, read_manifest, reading
-from retrieval.gallery.question import Question, best_question
+from retrieval.gallery.question import best_question
+from retrieval.gallery.results import Hit, Results, SearchOptions, agreement
 from retrieval.gallery.rows import Rows, vectors_of
 from utils.errors import UserError
-
-Agreement = Literal["agrees", "contradicts", "not seen"]
 
 # Rocchio (1971): weights of the mean of the wanted examples and of the mean of the others, beside the query itself.
 LIKE, UNLIKE = 0.75, 0.25
 _QUESTION_DEPTH = 50  # results that a question should split
 ANSWER_GAIN, _ANSWER_DEPTH = 0.01, 1000  # of a slot that the user named, and rows that it can move
-_STATEMENT = re.compile(r";|--|/\*|\b(?:insert|update|delete|drop|alter|create|copy|attach)\b", re.IGNORECASE)
-_CALL, _FUNCTIONS = re.compile(r"(\w+)\s*\("), {"in", "and", "or", "not", "like", "between", "lower", "upper", "cast"}
-_LONGEST_CONDITION = 10_000  # letters
 _MATCHED_AT_ONCE = 32
-_QUOTED = re.compile(r"'(?:[^']|'')*'")
-
-
-class SearchOptions(TypedDict, total=False):
-    """How `Gallery.search` searches.
-
-    Attributes:
-        top: number of results; 20 by default.
-        image: a photograph of the person, which need not be in the index.
-        like, unlike: ids or paths of photographs in the index that are right, or wrong (Rocchio).
-        answers: {slot: value} that replaces what was read from the sentence; None drops a slot.
-        where: SQL condition on the columns of the index, such as "camera = '3' and time > '2026-05-01'".
-        folder: only photographs whose path matches this pattern ("2026-05/*").
-        weight: of the rewrite, w; None for that of the index.
-        rerank: best results that the matching head scores again; None for the number of the index.
-    """
-
-    top: int
-    image: Path | None
-    like: Sequence[str]
-    unlike: Sequence[str]
-    answers: dict[str, str | None]
-    where: str | None
-    folder: str | None
-    weight: float | None
-    rerank: int | None
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One photograph of the results.
-
-    Attributes:
-        rank: from 1.
-        score: fused similarity, plus the matching logit if it was re-ranked; comparable within one search.
-        id: in the index, also in addresses of the page.
-        path: relative to the folder of the photographs.
-        camera, time, caption: None if unknown.
-        slots: {slot: value} of the caption.
-        reasons: {slot: whether the caption agrees} for each slot of the rewrite.
-        missing: whether the file has gone since it was indexed.
-    """
-
-    rank: int
-    score: float
-    id: str
-    path: str
-    camera: str | None
-    time: str | None
-    caption: str | None
-    slots: dict[str, str]
-    reasons: dict[str, Agreement]
-    missing: bool
-
-
-@dataclass(frozen=True)
-class Results:
-    """The answer to a search.
-
-    Attributes:
-        sentence: as it was asked; None for a search by a photograph alone.
-        rewrite: of the sentence, in the style of the captions; None if there is none.
-        slots: {slot: value} of the rewrite.
-        hits: the best photographs.
-        question: whose answer would split the best results best; None if they are few or alike.
-        notes: what the user should know, such as words that were cut off.
-    """
-
-    sentence: str | None
-    rewrite: str | None
-    slots: dict[str, str]
-    hits: tuple[Hit, ...]
-    question: Question | None = None
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return builtin types only, for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -196,16 +115,16 @@ class Gallery:
         weight, rerank = options.get("weight"), options.get("rerank")
         weight = self.manifest.weight if weight is None else weight
         rerank = self.manifest.rerank if rerank is None else rerank
-        like = [str(_text(one)) for one in options.get("like", ())]
-        unlike = [str(_text(one)) for one in options.get("unlike", ())]
+        like = [str(plain_text(one)) for one in options.get("like", ())]
+        unlike = [str(plain_text(one)) for one in options.get("unlike", ())]
         rows = self._current_rows()
-        sentence = _text(sentence)
-        answers = {name: _text(value) for name, value in answers.items()}
+        sentence = plain_text(sentence)
+        answers = {name: plain_text(value) for name, value in answers.items()}
         if unknown := sorted(answers.keys() - set(SLOTS)):
             raise UserError(f"there is no slot {unknown[0]}: the slots are {', '.join(SLOTS)}")
         query = self._query(sentence, image, answers, weight, has_examples=bool(like))
         vector = query.vector + self._examples(like, LIKE) - self._examples(unlike, UNLIKE)
-        chosen = self._condition(options.get("where"), options.get("folder"))
+        chosen = condition(self._table, options.get("where"), options.get("folder"))
         depth = max(top, rerank, _QUESTION_DEPTH)
         given = {name: value for name, value in answers.items() if value}
         with reading(self.index):
@@ -312,42 +231,13 @@ class Gallery:
         ids = [name if re.fullmatch(r"[0-9a-f]{16}", name) else None for name in names]
         wanted = [f"id = '{one}'" if one else f"path = {quote(name)}" for one, name in zip(ids, names, strict=True)]
         vectors = []
-        for name, condition in zip(names, wanted, strict=True):
+        for name, example in zip(names, wanted, strict=True):
             with reading(self.index):
-                row = self._table.search().where(condition).select(["vector"]).limit(1).to_arrow()
+                row = self._table.search().where(example).select(["vector"]).limit(1).to_arrow()
             if not row.num_rows:
                 raise UserError(f"{name} is not in the index: give the path or the id of a photograph in it")
             vectors.append(vectors_of(row)[0])
         return (share * 0.5 * np.mean(vectors, axis=0)).astype(np.float32)
-
-    def _condition(self, where: str | None, folder: str | None) -> str | None:
-        """Return one SQL condition, or None.
-
-        Raises:
-            UserError: it is not a condition, or names an unknown column.
-        """
-        parts = []
-        if where:
-            where = str(_text(where))
-            plain = _QUOTED.sub("''", where)
-            called = {name.lower() for name in _CALL.findall(plain)} - _FUNCTIONS
-            if _STATEMENT.search(plain) or called or len(where) > _LONGEST_CONDITION:
-                raise UserError(f"--where {where[:200]}: only a condition is possible, such as camera = '3'")
-            try:
-                self._table.search().where(f"({where})").select(["id"]).limit(1).to_arrow()
-            except (ValueError, RuntimeError, OSError) as error:
-                known = ", ".join(name for name in self._table.schema.names if name != "vector")
-                reason = re.sub(r"^.*?(?:error: )+", "", " ".join(str(error).split()), flags=re.IGNORECASE)
-                reason = reason.partition(". Valid fields")[0][:200]
-                raise UserError(f"--where {where}: {reason} (the columns are {known})") from None
-            parts.append(f"({where})")
-        if folder:
-            folder = str(_text(folder))
-            if len(folder) > _LONGEST_CONDITION:
-                raise UserError("--folder: the pattern is too long")
-            pattern = re.escape(folder).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
-            parts.append(f"regexp_like(path, {quote(f'^{pattern}(/|$)')})")
-        return " AND ".join(parts) or None
 
     @torch.inference_mode()
     def _rerank(
@@ -419,25 +309,8 @@ def prefer(answers: dict[str, str], scores: NDArray[np.float32], found: pa.Table
     return scores[order], found.take(order)
 
 
-def agreement(wanted: str, seen: str | None) -> Agreement:
-    """Compare a slot of the rewrite with that of a caption."""
-    if seen is None:
-        return "not seen"
-    return "agrees" if wanted == seen else "contradicts"
-
-
-def _text(text: str | None) -> str | None:
-    """Return a text without halves of surrogate pairs, which are no text, and without NUL, which ends one in SQL."""
-    return text and text.encode(errors="replace").decode().replace("\0", " ")
-
-
 def _filled(slots: Slots) -> dict[str, str]:
     return {name: value for name in SLOTS if (value := getattr(slots, name))}
-
-
-def quote(text: str) -> str:
-    """Return a text as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

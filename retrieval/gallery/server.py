@@ -26,7 +26,9 @@ from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from data.images import open_image
-from retrieval.gallery.gallery import Gallery, SearchOptions, quote
+from retrieval.gallery.conditions import quote
+from retrieval.gallery.gallery import Gallery
+from retrieval.gallery.results import SearchOptions
 from utils.errors import UserError
 from utils.logs import log
 
@@ -130,7 +132,8 @@ def _add_guard(app: FastAPI, token: str | None, hosts: list[str]) -> None:
 
     @app.exception_handler(UserError)
     async def explain(request: Request, error: UserError) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, status_code=400)
+        shown = str(error).encode(errors="backslashreplace").decode()  # halves of surrogate pairs of a request
+        return JSONResponse({"error": shown}, status_code=400)
 
 
 def _add_page(app: FastAPI, gallery: Gallery) -> None:
