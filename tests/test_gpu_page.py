@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_sections
 from benchmarks.kills import losses_apart
 
 
@@ -17,8 +17,8 @@ def test_a_section_that_fails_is_reported_and_the_others_go_on(tmp_path: Path, m
     page = tmp_path / "page.md"
     fails = "print('a line'); raise ValueError('no such kernel')"
     sections = {
-        "One": lambda trial: gpu.python("-c", fails),
-        "Two": lambda trial: gpu.python("-c", "print('| 1 | 2 |')"),
+        "One": lambda trial: gpu_sections.python("-c", fails),
+        "Two": lambda trial: gpu_sections.python("-c", "print('| 1 | 2 |')"),
     }
     monkeypatch.setattr(gpu, "SECTIONS", sections)
     assert gpu.main(["--device", "cpu", "--small", "--out", str(page)]) == 1
@@ -34,8 +34,8 @@ def test_a_section_that_fails_is_reported_and_the_others_go_on(tmp_path: Path, m
 
 def test_a_process_that_takes_too_long_is_ended() -> None:
     """With those that it has started."""
-    with pytest.raises(gpu.FailedError, match=r"not finished after 0\.01 minutes"):
-        gpu.python("-c", "import subprocess; subprocess.run(['sleep', '60'])", minutes=0.01)
+    with pytest.raises(gpu_sections.FailedError, match=r"not finished after 0\.01 minutes"):
+        gpu_sections.python("-c", "import subprocess; subprocess.run(['sleep', '60'])", minutes=0.01)
 
 
 def test_runs_are_compared_by_their_epochs_and_losses() -> None:
