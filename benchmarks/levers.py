@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args(argv)
     folder = Path("output/levers") / arguments.config.stem
-    found = {(run["lever"], run["seed"]): run for run in read_jsonl(folder / "levers.jsonl")}
+    found = {(run["lever"], run["seed"]): run for run in read_jsonl(folder / "levers.jsonl", key="lever")}
     for name in arguments.only:
         for seed in arguments.seeds.split(","):
             run = folder / name.replace(" ", "_") / f"seed_{seed}"

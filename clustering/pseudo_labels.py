@@ -44,6 +44,13 @@ class PseudoLabels:
         return int((self.labels == -1).sum())
 
 
+def are_labels(labels: NDArray[Any]) -> bool:
+    """Whether an array that was read from a file can be the labels of some points."""
+    if labels.ndim != 1 or labels.dtype != np.int64:
+        return False
+    return bool(labels.min(initial=-1) >= -1 and labels.max(initial=-1) < len(labels))
+
+
 def assign_pseudo_labels(
     features: NDArray[Any],
     *,

@@ -10,7 +10,7 @@ from pathlib import Path
 from configs.load import add_config_arguments, load_config
 from configs.schema import Config
 from utils.errors import UserError
-from utils.files import as_path, read_json
+from utils.files import as_path, read_object
 from utils.hub import find_weights
 
 
@@ -52,7 +52,7 @@ class EvaluationTarget:
         """The split on which the epoch was selected; "not known" unless it is the best epoch of a run folder."""
         stamp = self.checkpoint.parent / "run.json"
         known = stamp.is_file() and self.checkpoint.name == "best.pth"
-        return str(read_json(stamp).get("eval.select")) if known else "not known"
+        return str(read_object(stamp).get("eval.select")) if known else "not known"
 
 
 def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:

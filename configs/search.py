@@ -9,16 +9,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from pydantic import BaseModel
+
 from captioning.job.plan import add_consent_argument
 from configs.load import FOLDER, add_config_arguments, load_config
 from configs.schema import Config
 from data.captions import query_file, read_test_texts
 from data.photographs import check_camera_pattern
 from data.readers import READERS, of_split
+from data.records import read_entries
 from models.options import DRAWN
 from utils.errors import UserError
-from utils.files import as_path, read_json, text_problem
+from utils.files import as_path, text_problem
 from utils.hub import find_weights
+from utils.options import Fraction, NonNegativeInt
 
 # What was best on the validation split of real photographs, for weights that were trained on drawn people.
 _DRAWN_WEIGHT, _DRAWN_SHARE = 0.5, 0.8
@@ -208,11 +212,15 @@ def with_gallery(source: IndexSource, config: Config, split: Literal["val", "tes
     )
 
 
+class _Tuned(BaseModel):
+    """What the test of a run found on the validation split, in its metrics.json."""
+
+    msm_weight: Fraction = _DRAWN_WEIGHT
+    k_test: NonNegativeInt = 0
+
+
 def _tuned(config: Config, metrics: Path | None) -> tuple[float, int]:
     """Return the weight of the rewrites and k: as configured, or as the run's test found them on validation."""
-    found = read_json(metrics) if metrics and metrics.is_file() else {}
+    found = read_entries(metrics, _Tuned) if metrics and metrics.is_file() else _Tuned()
     weight, k = config.eval.msm_weight, config.eval.k_test
-    return (
-        float(found.get("msm_weight", _DRAWN_WEIGHT)) if weight == "val" else weight,
-        int(found.get("k_test", 0)) if k == "val" else k,
-    )
+    return found.msm_weight if weight == "val" else weight, found.k_test if k == "val" else k

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,17 @@ ImageOpener = Callable[[Path], Image.Image]
 _RASTER = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 Image.init()  # registers all formats
 _FORMATS = tuple(name for name in _RASTER if name in Image.OPEN)  # some builds of Pillow lack one
+
+
+def ignore_decoder_warnings() -> None:
+    """Keep Pillow's warnings, as of damaged metadata, off the terminal: the pixels are used, or an error is raised.
+
+    This is called on import; whoever resets Python's filters has to call it again.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+ignore_decoder_warnings()
 
 
 class BrokenImageError(UserError):

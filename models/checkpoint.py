@@ -6,18 +6,19 @@ import math
 import operator
 import pickle
 import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from models.options import Sizes
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import read_object
 
 # Entries of BLIP's and the released files that the model does not have: momentum copies, queues, the text decoder, a
 # temperature, an unused head, and position buffers.
@@ -38,6 +39,7 @@ _SHOWN = 8  # names in an error message
 _SIGN = "visual_encoder.patch_embed.proj.weight"
 _WEIGHT_KEYS = ("model", "state_dict", "model_state_dict", "net")
 _MOST_PIXELS = 2**26
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"  # files of an exported model
 
@@ -52,11 +54,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} is {'a folder, not a file' if path.is_dir() else 'missing'}")
     try:
         if path.suffix == ".safetensors":
-            settings = read_json(path.parent / SETTINGS)
-            if not isinstance(settings, dict):
-                raise UserError(f"{path.parent / SETTINGS} is damaged: it should be an object with sizes")
-            return {"model": load_file(path), "sizes": settings.get("sizes")}
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            return {"model": load_file(path), "sizes": read_object(path.parent / SETTINGS).get("sizes")}
+        with warnings.catch_warnings(action="ignore"):  # about the ways in which some tensors are stored
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         # torch reports "Unsupported operand" for bytes that are not a pickle, such as a saved web page
         unsafe = "Unsupported operand" not in str(error) and ("Unsupported" in str(error) or "GLOBAL" in str(error))
@@ -66,8 +68,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 "when they are loaded; save only its tensors"
             ) from None
         raise UserError(f"checkpoint {path} is truncated or not a PyTorch checkpoint: download it again") from None
-    except (RuntimeError, EOFError, ValueError, OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except MemoryError:
+        raise UserError(f"checkpoint {path} does not fit into memory, or is damaged: download it again") from None
+    except Exception as error:  # damaged archives raise errors of any kind
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"checkpoint {path} cannot be read ({reason}): download it again") from None
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} does not contain a state dict")
@@ -85,12 +89,28 @@ def read_model(path: Path) -> tuple[Sizes, dict[str, Tensor]]:
     content = read_checkpoint(path)
     weights = _find_weights(content, path)
     weights = {name: value for name, value in weights.items() if not _IGNORED.search(name)}
-    for name, value in weights.items():
-        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
-            raise UserError(f"checkpoint {path} is damaged: {name} is no plain tensor")
-        if not value.is_floating_point() or not value.isfinite().all():
-            raise UserError(f"checkpoint {path} is damaged: {name} has values that are no finite numbers")
+    check_weights(weights, path)
     return read_sizes(weights, _image_size(content.get("sizes"), path), path), weights
+
+
+def check_weights(weights: Mapping[str, Any], path: Path) -> None:
+    """Make sure that all weights are dense tensors of finite floating-point numbers.
+
+    Raises:
+        UserError: one is not; the message names it.
+    """
+    for name, value in weights.items():
+        if not isinstance(value, Tensor) or not _is_plain(value):
+            raise UserError(f"checkpoint {path} is damaged: {name} is no plain tensor")
+        if value.dtype not in _DTYPES or not value.isfinite().all():
+            raise UserError(f"checkpoint {path} is damaged: {name} has values that are no finite numbers")
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether a tensor has a value of its own for each element; a few bytes can stand for gigabytes otherwise."""
+    if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_meta:
+        return False
+    return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
 
 
 def _find_weights(content: dict[str, Any], path: Path) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from models.checkpoint import SETTINGS, WEIGHTS, read_checkpoint, read_model
 from models.tokenizer import load_tokenizer
 from models.tsn import TSN, TSNOptions
 from utils.errors import UserError, run_script
-from utils.files import as_path, atomic_write, read_json, write_errors, write_json, write_text
+from utils.files import as_path, atomic_write, read_json, read_object, write_errors, write_json, write_text
 from utils.logs import log
 
 _OURS = {"model": "TSN"}  # metadata of the weights
@@ -45,8 +45,10 @@ def export_model(checkpoint: Path, vocab: Path, folder: Path, *, half: bool = Fa
     sizes, weights = read_model(checkpoint)
     if half:
         weights = {name: value.half() for name, value in weights.items() if not name.startswith("classifier.")}
-    config = read_checkpoint(checkpoint).get("config", {})
-    fuse_padding = bool(config.get("model", {}).get("fuse_padding", True))  # the release does not store it
+    config = read_checkpoint(checkpoint).get("config")
+    options = config.get("model") if isinstance(config, dict) else None
+    # The release does not store it.
+    fuse_padding = bool(options.get("fuse_padding", True)) if isinstance(options, dict) else True
     _refuse_other_models(folder)
     with write_errors(folder / SETTINGS):
         (folder / SETTINGS).unlink(missing_ok=True)
@@ -72,10 +74,16 @@ def _refuse_other_models(folder: Path) -> None:
 
 
 def load_exported(folder: Path) -> tuple[TSN, BertTokenizer]:
-    """Load the model and the tokenizer that `export_model` wrote."""
+    """Load the model and the tokenizer that `export_model` wrote.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
     tokenizer = load_tokenizer(folder / "vocab.txt")
-    settings = read_json(folder / SETTINGS)
-    options = TSNOptions(fuse_padding=settings["fuse_padding"])
+    fuse_padding = read_object(folder / SETTINGS).get("fuse_padding")
+    if not isinstance(fuse_padding, bool):
+        raise UserError(f"{folder / SETTINGS} is damaged: fuse_padding should be true or false")
+    options = TSNOptions(fuse_padding=fuse_padding)
     return TSN.from_checkpoint(folder / WEIGHTS, tokenizer, options=options), tokenizer
 
 

@@ -97,6 +97,8 @@ def evaluate_queries(scores: Array, query_ids: Array, gallery_ids: Array) -> Que
         raise ValueError(f"scores {scores.shape} do not fit {len(query_ids)} query and {len(gallery_ids)} gallery ids")
     if not scores.size:
         raise ValueError("there is nothing to rank: no query or no gallery image")
+    if query_ids.dtype.kind not in "iuUS" or (query_ids.dtype.kind in "iu") != (gallery_ids.dtype.kind in "iu"):
+        raise ValueError(f"ids should be whole numbers or names, not {query_ids.dtype} and {gallery_ids.dtype}")
     if scores.dtype not in (np.float32, np.float64):
         scores = scores.astype(np.float32 if scores.dtype == np.float16 else np.float64)
     for number, row in enumerate(scores):

@@ -12,11 +12,29 @@ import argparse
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field, FiniteFloat, field_validator
+
+from data.records import read_entries
 from utils.errors import UserError, run_script
-from utils.files import as_path, read_json, write_text
+from utils.files import as_path, read_object, write_text
 from utils.logs import show
+
+
+class _Metrics(BaseModel):
+    """What is read of metrics.json."""
+
+    data: str
+    chosen_on: str
+    ablation: Annotated[list[dict[str, FiniteFloat]], Field(min_length=1)]
+
+    @field_validator("ablation")
+    @classmethod
+    def _have_the_same_names(cls, rows: list[dict[str, float]]) -> list[dict[str, float]]:
+        if any(list(row) != list(rows[0]) for row in rows) or not {"msm", "itm"} <= rows[0].keys():
+            raise ValueError("its rows should have msm, itm and the same metrics")
+        return rows
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = [_read_metrics(run) for run in arguments.runs]
     if len(data := {one["data"] for one in results}) > 1:
         raise UserError(f"these runs were tested on {' and '.join(sorted(data))}: their metrics have no common mean")
+    if len({tuple(tuple(row) for row in one["ablation"]) for one in results}) > 1:
+        raise UserError("these runs have different metrics, of several versions or damaged: test them again (test.py)")
     table = seed_table(results)
     show(table, end="")  # the purpose of this command
     if arguments.out:
@@ -57,10 +77,10 @@ def _read_metrics(run: Path) -> dict[str, Any]:
     file = run / "metrics.json"
     if not file.is_file():
         raise UserError(f"{file} is missing: test that run first (python test.py {run})")
-    content: dict[str, Any] = read_json(file)
+    content = read_object(file)
     if not {"ablation", "chosen_on", "data"} <= content.keys():
         raise UserError(f"{file} is of an older version: test that run again (python test.py {run})")
-    return content
+    return read_entries(file, _Metrics).model_dump()
 
 
 if __name__ == "__main__":

@@ -37,12 +37,20 @@ def resume_file(run: Path) -> Path:
     return file
 
 
+def shrink_a_moment(memory: dict[str, Any]) -> None:
+    moments = next(iter(memory["optimizer"]["state"].values()))
+    moments["exp_avg"] = moments["exp_avg"].flatten()[:1]
+
+
 @pytest.mark.parametrize(
     ("edit", "named"),
     [
         (lambda run: change(run / "last.pth", lambda c: c.update(resume="resume_0_1_0.pth")), r"last\.pth.*best\.pth"),
         (lambda run: change(run / "last.pth", lambda c: c.update(resume="../run.json")), r"last\.pth.*memory"),
         (lambda run: change(resume_file(run), lambda c: c.pop("optimizer")), r"last\.pth.*optimizer"),
+        (lambda run: change(resume_file(run), lambda c: c.pop("best")), r"last\.pth.*memory\.best"),
+        (lambda run: change(resume_file(run), shrink_a_moment), r"last\.pth.*exp_avg"),
+        (lambda run: resume_file(run).write_bytes(b"\x80\x02a."), r"resume_1_2_0\.pth cannot be read"),
         (lambda run: resume_file(run).unlink(), r"last\.pth.*resume_1_2_0\.pth"),
         (lambda run: resume_file(run).write_bytes(b"x" * 100), r"resume_1_2_0\.pth"),
         (lambda run: change(run / "last.pth", lambda c: c.pop("log_bytes")), r"last\.pth.*log_bytes"),
@@ -51,6 +59,7 @@ def resume_file(run: Path) -> Path:
         (lambda run: change(run / "last.pth", lambda c: c.update(log_bytes=-(2**70))), r"last\.pth.*log_bytes"),
         (lambda run: (run / "last.pth").write_bytes(b"x" * 100), r"last\.pth"),
         (lambda run: (run / "run.json").write_text("["), r"run\.json"),
+        (lambda run: (run / "run.json").write_text("7"), r"run\.json"),
     ],
 )
 def test_a_damaged_checkpoint_is_named(small: Small, run: Path, edit: Callable[[Path], Any], named: str) -> None:

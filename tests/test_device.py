@@ -85,7 +85,14 @@ def test_workers_are_as_many_as_there_are_cores_for_them(monkeypatch: pytest.Mon
     """Of this process's share of those that it may use, one is left to it; more workers than batches would idle."""
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     images = Failing()
-    for cores, processes, batch, expected in ((8, 1, 1, 4), (4, 1, 1, 3), (8, 2, 1, 3), (8, 1, 2, 2), (1, 1, 1, 1)):
+    for cores, processes, batch, expected in (
+        (8, 1, 1, 4),
+        (4, 1, 1, 3),
+        (8, 2, 1, 3),
+        (8, 1, 2, 2),
+        (1, 1, 1, 1),
+        (4, "x", 1, 3),
+    ):
         monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
         loader = ImageLoader(images, workers=None, batch_size=batch)

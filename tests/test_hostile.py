@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -74,5 +75,4 @@ def test_faults_are_found(fault: object, named: str, originals: Path, tmp_path: 
     target = Target("faulty", ("data/imgs/*/*",), fault, ("out",), ("data",))  # type: ignore[arg-type]
     outcome = try_once(target, originals, tmp_path, 0)
     assert outcome.kind == "finding"
-    with pytest.raises(AssertionError, match=named):
-        raise AssertionError(outcome.detail)
+    assert re.search(named, outcome.detail)

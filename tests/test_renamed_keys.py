@@ -71,7 +71,8 @@ def test_copies_of_a_checkpoint_of_the_version_before_are_completed_without_what
 ) -> None:
     """Its last.pth held everything, and was written before its copies."""
     whole = {"model": {}, "round": 0, "epoch": 1, "copies": ["best.pth"], "log_bytes": 5}
-    torch.save(whole | {"memory": {"optimizer": {}, "scaler": {}}}, tmp_path / "last.pth")
+    memory = {"optimizer": {}, "scaler": {}, "best": 50.0, "best_of_round": 50.0, "fruitless": 0, "eps": None}
+    torch.save(whole | {"memory": memory}, tmp_path / "last.pth")
     complete_copies(tmp_path, read_state(tmp_path))
     assert torch.load(tmp_path / "best.pth", weights_only=True) == {"model": {}, "round": 0, "epoch": 1}
 

@@ -288,7 +288,7 @@ def test_a_truncated_photograph_is_named_and_left_out(tmp_path: Path, capsys: py
 
 def test_the_error_for_noise_alone_names_the_key_to_change(small: Small, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"noise at eps=0\.6000: set a larger cluster\.eps"):
-        train.main(quick_run(*small, tmp_path, "cluster.min_samples=41"))
+        train.main(quick_run(*small, tmp_path, "cluster.min_samples=20"))
 
 
 def test_the_published_settings_train_too(small: Small, tmp_path: Path) -> None:

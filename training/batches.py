@@ -143,7 +143,7 @@ def pseudo_labelled_batches(
         first: number of the first batch; those before it are skipped without loading them.
 
     Raises:
-        UserError: there are fewer than two pairs per process.
+        UserError: there are fewer than two pairs per process, or fewer batches than `first`.
     """
     chosen = np.flatnonzero(labels >= 0)
     if len(chosen) < 2 * distributed.world_size():
@@ -165,6 +165,8 @@ def pseudo_labelled_batches(
         batches = IdentityBatches(labels[chosen], size, options.images_per_identity, order)
     else:
         batches = BatchSampler(RandomSampler(images, generator=order), size, drop_last=len(chosen) > size)
+    if first > len(batches):
+        raise UserError(f"last.pth is damaged: it was saved after {first} of {len(batches)} batches of an epoch")
     return ImageLoader(
         images,
         batch_sampler=RemainingBatches(batches, first),

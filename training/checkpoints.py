@@ -7,6 +7,7 @@ from typing import Any
 
 from training.epoch import Learner, MidEpochState
 from training.run_folder import RunFolder
+from training.schedule import load_optimizer
 from utils import distributed
 from utils.errors import UserError
 from utils.interrupts import GracefulShutdown
@@ -78,9 +79,13 @@ class RoundCheckpoints:
         memory = {_RENAMED.get(name, name): value for name, value in state["memory"].items()}
         try:
             self._learner.model.load_state_dict(state["model"])
-            self._learner.optimizer.load_state_dict(memory["optimizer"])
+            load_optimizer(self._learner.optimizer, memory["optimizer"])
             self._learner.scaler.load_state_dict(memory["scaler"])
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if mid_epoch := memory.get("mid_epoch"):
+                fields = {_RENAMED_MID_EPOCH.get(name, name): value for name, value in mid_epoch.items()}
+                self.mid_epoch = MidEpochState(**fields)
+                self.mid_epoch.check(self._learner.device)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
             raise UserError(
                 f"{self._run.path / 'last.pth'} belongs to another model or optimizer ({reason}): restore it, or "
@@ -88,9 +93,6 @@ class RoundCheckpoints:
             ) from None
         self.epoch, self._best_of_round = state["epoch"], memory["best_of_round"]
         self.epochs_without_improvement = memory["epochs_without_improvement"]
-        if mid_epoch := memory.get("mid_epoch"):
-            fields = {_RENAMED_MID_EPOCH.get(name, name): value for name, value in mid_epoch.items()}
-            self.mid_epoch = MidEpochState(**fields)
 
     def _checkpoint(self, metrics: Mapping[str, float]) -> dict[str, Any]:
         return {

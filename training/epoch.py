@@ -54,6 +54,16 @@ class MidEpochState:
             [distributed.all_gather_stack(state) for state in states],
         )
 
+    def check(self, device: torch.device) -> None:
+        """Make sure that the state can be restored; it may come from a damaged file.
+
+        Raises:
+            KeyError, IndexError, RuntimeError, TypeError, ValueError: it cannot.
+        """
+        sums = self.restore(device)
+        if "loss" not in sums or not all(math.isfinite(float(value)) for value in sums.values()):
+            raise ValueError("the sums of the losses are damaged")
+
     def restore(self, device: torch.device) -> dict[str, Tensor]:
         """Restore the generators of this rank and return its loss sums."""
         # Copies, because torch reads a state from the start of a tensor's storage, whatever the tensor's offset.

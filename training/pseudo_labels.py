@@ -147,9 +147,8 @@ def _degenerate_hint(found: PseudoLabels, features: NDArray[Any], options: Pseud
 
 def log_label_quality(run: RunFolder, round_number: int, found: PseudoLabels, person_ids: NDArray[Any] | None) -> None:
     """Log and print the quality of a round's labels, the only use of the person ids."""
-    previous = run.load_labels(round_number - 1)
-    quality = label_quality(
-        found.labels, person_ids, previous=previous[0] if previous else None, silhouette=found.silhouette
-    )
+    stored = run.load_labels(round_number - 1)
+    previous = stored[0] if stored and len(stored[0]) == len(found.labels) else None
+    quality = label_quality(found.labels, person_ids, previous=previous, silhouette=found.silhouette)
     run.log("labels", round=round_number, eps=found.eps, **quality)
     log.info(f"round {round_number}: {describe_quality(quality)}, eps {found.eps:.4f}")

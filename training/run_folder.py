@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.checkpoint import read_checkpoint
+from clustering.pseudo_labels import are_labels
+from models.checkpoint import read_model
 from models.tsn import TSN
 from training.saved_state import RESUME, complete_copies, read_state, write_state
 from utils import distributed
 from utils.errors import UserError
-from utils.files import atomic_write, read_json, read_jsonl, read_npz, write_json
+from utils.files import atomic_write, read_jsonl, read_npz, read_object, write_json
 
 FEATURE_SAMPLE = 2000  # images whose features are kept, for the plot of the clusters in the report
 
@@ -94,7 +95,7 @@ class RunFolder:
             return
         if not stamp.exists():
             raise UserError(f"{self.path} holds a checkpoint of an unknown run: set run.dir to another folder")
-        found = upgrade_identity(read_json(stamp))
+        found = upgrade_identity(read_object(stamp))
         differing = [key for key in sorted({*found, *identity}) if found.get(key) != identity.get(key)]
         if differing:
             shown = ", ".join(f"{key} was {found.get(key)}, now {identity.get(key)}" for key in differing[:4])
@@ -151,7 +152,7 @@ class RunFolder:
     def load_round(self, model: TSN) -> TSN:
         """Load the best weights of the previous round, if there was one, into `model`, except the classifier."""
         if (self.path / "round.pth").exists():
-            weights = read_checkpoint(self.path / "round.pth")["model"]
+            _, weights = read_model(self.path / "round.pth")
             kept = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
             try:
                 model.load_state_dict(kept, strict=False)
@@ -188,8 +189,8 @@ class RunFolder:
         content = read_npz(path, ["labels", "eps"], optional=["silhouette"])
         labels, eps = content["labels"], content["eps"]
         silhouette = content.get("silhouette", np.array(float("nan")))
-        numbers = all(each.ndim == 0 and np.issubdtype(each.dtype, np.floating) for each in (eps, silhouette))
-        if labels.ndim != 1 or labels.dtype != np.int64 or labels.min(initial=0) < -1 or not numbers:
+        numbers = all(each.ndim == 0 and each.dtype.kind == "f" for each in (eps, silhouette))
+        if not are_labels(labels) or not numbers or not 0 <= eps < np.inf:
             raise UserError(f"{path} is damaged: remove it, and the round is clustered again")
         return labels, float(eps), float(silhouette)
 

@@ -11,18 +11,53 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import AliasChoices, BaseModel, Field, FiniteFloat, ValidationError
 
-from models.checkpoint import read_checkpoint
+from models.checkpoint import check_weights, read_checkpoint
 from utils.errors import UserError
 from utils.files import atomic_write
+from utils.options import NonNegativeInt
 
 LAST = "last.pth"
 RESUME = "resume_*.pth"
 
 _ONLY_IN_LAST = ("memory", "copies", "log_bytes")  # of version 0.1, whose last.pth holds everything
+
+
+class _MidEpoch(BaseModel):
+    """The state in the middle of an epoch; the second names are those of version 0.1."""
+
+    step: NonNegativeInt
+    loss_sums: dict[str, Any] = Field(validation_alias=AliasChoices("loss_sums", "sums"))
+    rng_states: list[Any] = Field(validation_alias=AliasChoices("rng_states", "random"))
+
+
+class _Memory(BaseModel):
+    """What resuming needs beside the weights."""
+
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    best: FiniteFloat
+    best_of_round: FiniteFloat
+    epochs_without_improvement: NonNegativeInt = Field(
+        validation_alias=AliasChoices("epochs_without_improvement", "fruitless")
+    )
+    eps: Annotated[FiniteFloat, Field(ge=0)] | None
+    mid_epoch: _MidEpoch | None = Field(None, validation_alias=AliasChoices("mid_epoch", "midway"))
+
+
+class _State(BaseModel):
+    """The content of `last.pth`, with the memory."""
+
+    model: dict[str, Any]
+    round: Annotated[int, Field(ge=-1)]
+    epoch: NonNegativeInt
+    memory: _Memory
+    copies: list[Literal["best.pth", "round.pth"]]
+    log_bytes: NonNegativeInt
 
 
 def write_state(
@@ -62,19 +97,15 @@ def read_state(folder: Path) -> dict[str, Any]:
                 f"{folder}"
             )
         state["memory"] = read_checkpoint(folder / resume)
-    kinds = {"model": dict, "round": int, "epoch": int, "memory": dict, "copies": list, "log_bytes": int}
-    wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
-    lowest = {"round": -1, "epoch": 0, "log_bytes": 0}
-    wrong += [name for name, value in lowest.items() if name not in wrong and state[name] < value]
-    needed = ("optimizer", "scaler")
-    wrong += [f"memory.{name}" for name in needed if not wrong and name not in state["memory"]]
-    if not wrong and not {"best.pth", "round.pth"}.issuperset(map(str, state["copies"])):  # no file outside the folder
-        wrong.append("possible copies")
-    if wrong:
+    try:
+        _State.model_validate(state)
+    except ValidationError as error:
+        wrong = dict.fromkeys(".".join(map(str, each["loc"][:3])) for each in error.errors())
         raise UserError(
-            f"{path} is no checkpoint to resume from (a copy of best.pth?): it has no {', '.join(wrong)}; restore it, "
-            f"or remove {folder}"
-        )
+            f"{path} is no checkpoint to resume from (a copy of best.pth?): it has no usable {', '.join(wrong)}; "
+            f"restore it, or remove {folder}"
+        ) from None
+    check_weights(state["model"], path)
     return state
 
 

@@ -4,6 +4,7 @@ not be saved to resume it."""
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,29 @@ def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float, beta2: 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     return AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, beta2), fused=fused)
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Restore the state of an optimizer that was built as this one.
+
+    Raises:
+        ValueError: it is of other parameters, or of an optimizer with other settings; torch would find that out at the
+            next step, or never.
+    """
+    settings = [
+        {name: group[name] for name in group if name not in ("params", "lr")} for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        if any(group.get(name) != value for name, value in own.items()):
+            raise ValueError("the optimizer has other settings")
+    for parameter, moments in optimizer.state.items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            moment = moments[name]
+            if moment.shape != parameter.shape or moment.layout != torch.strided or not moment.isfinite().all():
+                raise ValueError(f"{name} of the optimizer does not fit")
+        if float(moments["step"]) < 0:
+            raise ValueError("the number of steps of the optimizer is negative")
 
 
 def build_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import unicodedata
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -105,8 +103,8 @@ def write_json(path: Path, value: Any) -> None:
         file.write("\n")
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a file of JSON objects, one a line; return [] if there is no file.
+def read_jsonl(path: Path, *, key: str = "event") -> list[dict[str, Any]]:
+    """Read a log: JSON objects, one a line, each with a text under `key`; return [] if there is no file.
 
     A truncated last line is skipped, and so, with a warning, are damaged ones.
     """
@@ -118,7 +116,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             entry = json.loads(line) if line.endswith("}") else None
         except (ValueError, RecursionError):
             entry = None
-        if isinstance(entry, dict):
+        if isinstance(entry, dict) and isinstance(entry.get(key), str):
             entries.append(entry)
         elif line.endswith("}"):
             damaged += 1
@@ -162,6 +160,18 @@ def read_json(path: Path) -> Any:
     except (RecursionError, ValueError) as error:  # a number of thousands of digits is a ValueError
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UserError(f"{path} cannot be read as JSON ({reason}): correct it or download it again") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object.
+
+    Raises:
+        UserError: as for `read_json`, or it holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: it should be a JSON object, not {type(content).__name__}")
+    return content
 
 
 def _refuse_half_pairs(value: Any, path: Path, place: str = "") -> None:
@@ -208,5 +218,8 @@ def read_npz(path: Path, names: Sequence[str], *, optional: Sequence[str] = ()) 
             if missing:
                 raise UserError(f"{path} has no {' and no '.join(missing)}: it should hold {', '.join(names)}")
             return {name: content[name] for name in [*names, *optional] if name in content}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} cannot be read as .npz without unpickling ({error})") from None
+    except UserError:
+        raise
+    except Exception as error:  # damaged archives and headers raise errors of any kind
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path} cannot be read as .npz without unpickling ({reason})") from None

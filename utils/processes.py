@@ -20,7 +20,8 @@ R = TypeVar("R")
 
 def available_cores() -> int:
     """Return the number of cores that this process may use, its equal share if a launcher started several here."""
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    local = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, len(os.sched_getaffinity(0)) // max(1, int(local) if local.isdecimal() else 1))
 
 
 def map_in_processes(

@@ -19,12 +19,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 from PIL import Image
 
+from clustering.pseudo_labels import are_labels
 from data.images import open_image
 from retrieval.ablation import AblationRow, SweepPoint
 from retrieval.explanation import Ranking
 from retrieval.metrics import METRICS, QueryMetrics
 from retrieval.report.charts import MAX_NAMED, LineChart, Point, ScatterPlot, line_chart, scatter_plot
 from retrieval.retrieval_set import DISTRACTOR_ID, RetrievalSet
+from utils.errors import UserError
 from utils.files import read_jsonl, read_npz
 
 IMAGE_SIZE = (176, 352)  # pixels: twice the size shown, for screens with two device pixels per CSS pixel
@@ -33,6 +35,7 @@ _MAX_WORDS = 60  # longer texts share the last bar of the histogram
 _MAX_LINES = 6  # in a chart
 _PERPLEXITY = 30.0  # of t-SNE
 _MIN_POINTS = 5  # of a scatter plot
+_MOST_SHOWN = 1e30  # of a chart; larger numbers, and what is no number, come from damaged logs
 _LABELS_FILE = re.compile(r"pseudo_labels_(\d+)\.npz")
 
 _LOSSES = ("loss", "itc", "itm", "id")
@@ -146,7 +149,7 @@ def training_charts(log: Path) -> list[LineChart]:
     )
     by_epoch = [(float(number), event) for number, event in enumerate(epochs, start=1)]  # of the entire run
     by_validation = [(float(number), event) for number, event in enumerate(validations, start=1)]
-    by_round = [(float(event["round"]), event) for event in rounds]
+    by_round = [(number, event) for event in rounds if (number := _number(event.get("round"))) is not None]
     charts = [
         LineChart("Losses", "epoch", "mean of the epoch", _lines(by_epoch, _LOSSES)),
         LineChart("Validation", "epoch", "percent", _lines(by_validation, ("R1", "R10", "mAP"))),
@@ -156,8 +159,15 @@ def training_charts(log: Path) -> list[LineChart]:
 
 
 def _lines(events: Sequence[tuple[float, dict[str, Any]]], names: Sequence[str]) -> dict[str, list[Point]]:
-    lines = {name: [(x, float(event[name])) for x, event in events if name in event] for name in names}
+    lines = {
+        name: [(x, value) for x, event in events if (value := _number(event.get(name))) is not None] for name in names
+    }
     return {name: points for name, points in lines.items() if points}
+
+
+def _number(value: object) -> float | None:
+    """Return a number of the log that a chart can show, or None."""
+    return float(value) if isinstance(value, int | float) and abs(value) < _MOST_SHOWN else None
 
 
 def sweep_charts(points: Sequence[SweepPoint], *, weight: float) -> list[LineChart]:
@@ -194,15 +204,24 @@ def cluster_plot(run: Path, *, seed: int = 0) -> ScatterPlot | None:
     """Return the last round's sample of fused features in a plane (t-SNE); None if the run has none.
 
     Raises:
-        UserError: that round's file cannot be read.
+        UserError: that round's file is damaged.
     """
     rounds = [int(match[1]) for file in run.glob("*.npz") if (match := _LABELS_FILE.fullmatch(file.name))]
     if not rounds:
         return None
-    stored = read_npz(run / f"pseudo_labels_{max(rounds)}.npz", ["labels"], optional=["sample", "features"])
-    if len(stored.get("sample", ())) < _MIN_POINTS:  # runs of older versions stored no sample
+    file = run / f"pseudo_labels_{max(rounds)}.npz"
+    stored = read_npz(file, ["labels"], optional=["sample", "features"])
+    if not {"sample", "features"} <= stored.keys():  # runs of older versions stored no sample
         return None
-    labels, sample, features = stored["labels"], stored["sample"], stored["features"].astype(np.float32)
+    labels, sample, features = stored["labels"], stored["sample"], stored["features"]
+    is_sample = sample.ndim == 1 and sample.dtype.kind == "i" and features.dtype.kind == "f" and features.ndim == 2
+    if not (are_labels(labels) and is_sample and len(sample) == len(features) and features.shape[1]):
+        raise UserError(f"{file} is damaged: restore it, or remove it, and the report has no plot of the clusters")
+    if not (np.isin(sample, np.arange(len(labels))).all() and np.isfinite(features).all()):
+        raise UserError(f"{file} is damaged: its sample does not fit its labels, or holds features that are not finite")
+    if len(sample) < _MIN_POINTS:
+        return None
+    features = features.astype(np.float32)
 
     from sklearn.manifold import TSNE  # takes a second to load
 
