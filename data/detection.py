@@ -85,7 +85,8 @@ def crop_people(folder: Path, crops: Path, detect: Detector, *, detector: str) -
     frames, skipped = find_photographs(folder)
     for line in skipped.lines():
         log.warning(line)
-    done = {entry["frame"]: entry["content"] for entry in read_jsonl(crops / _DONE) if entry["by"] == detector}
+    entries = [entry for entry in read_jsonl(crops / _DONE, key="frame") if _is_below(entry["frame"])]
+    done = {entry["frame"]: str(entry.get("content")) for entry in entries if entry.get("by") == detector}
     contents = {frame: _hash(folder / frame) for frame in frames}
     for frame in done.keys() - contents.keys():
         shutil.rmtree(crops / frame, ignore_errors=True)
@@ -108,6 +109,12 @@ def crop_people(folder: Path, crops: Path, detect: Detector, *, detector: str) -
             journal.flush()
     problems = f", {len(broken)} frames left out, the first: {broken[0]}" if broken else ""
     return f"{people} people in {len(new) - len(broken)} new frames, {len(frames) - len(new)} unchanged{problems}"
+
+
+def _is_below(frame: str) -> bool:
+    """Whether a name is that of a file below a folder, so that a damaged line removes nothing elsewhere."""
+    parts = Path(frame).parts
+    return bool(parts) and ".." not in parts and not Path(frame).is_absolute()
 
 
 def _line(frame: str, content: str, detector: str) -> str:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ import torchvision
 from PIL import Image
 
 import search
-from data.detection import crop_people, load_detector
-from data.photographs import camera_of, find_photographs, time_of
+from data.detection import load_detector
 from retrieval.gallery import Gallery, build
 from retrieval.gallery.index import connect, read_manifest, writing
 from tests.chat_server import OK, ChatServer
@@ -46,44 +44,6 @@ def own(photographs: Path, tmp_path: Path) -> Path:
         folder.mkdir(exist_ok=True)
         shutil.copy(path, folder)
     return folder
-
-
-def test_a_walk_takes_photographs_alone(tmp_path: Path) -> None:
-    """At any depth, through links but not in circles, and without what is hidden or of the system."""
-    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
-    for name in ("a.JPG", "deep/er/b.png", ".hidden/c.png", ".d.png", "__MACOSX/e.png", ".ipynb_checkpoints/f.png"):
-        picture(root / name) if not name.endswith("JPG") else picture(root / "a.jpg").rename(root / name)
-    (root / "notes.txt").write_text("x")
-    picture(root / "line\nfeed.png")
-    picture(elsewhere / "g.webp")
-    (root / "linked").symlink_to(elsewhere)
-    (root / "deep" / "again").symlink_to(root)
-    (root / "gone.png").symlink_to(tmp_path / "nothing")
-    os.mkfifo(root / "pipe.png")
-    (root / os.fsdecode(b"caf\xe9.png")).write_bytes((root / "deep/er/b.png").read_bytes())
-    found, skipped = find_photographs(root)
-    assert found == ["a.JPG", "deep/er/b.png", "linked/g.webp"]
-    assert skipped.counts.total() == 10
-    lines = "\n".join(skipped.lines())
-    assert "notes.txt" in lines
-    assert "deep/again" in lines
-    assert "line\\nfeed.png" in lines
-    assert "caf" in lines
-
-
-def test_camera_and_time_of_a_photograph(tmp_path: Path) -> None:
-    """The camera by the name; the time by EXIF first, then by the name; digits that are no date are none."""
-    assert camera_of("x/0002_c3s1_000451_03.jpg") == "3"
-    assert camera_of("north/1.jpg") is None
-    assert camera_of("north/1.jpg", r"^([^/]+)/") == "north"
-    plain = Image.open(picture(tmp_path / "a.png"))
-    assert time_of("door_2026-05-04_12-30-59.png", plain) == datetime(2026, 5, 4, 12, 30, 59)
-    assert time_of("20260504T1230.png", plain) == datetime(2026, 5, 4, 12, 30)
-    assert time_of("20269999_123059.png", plain) is None
-    exif = Image.Exif()
-    exif[0x0132] = "2025:01:02 03:04:05"
-    plain.convert("RGB").save(tmp_path / "b.jpg", exif=exif)
-    assert time_of("2026-05-04_12-30-59.jpg", Image.open(tmp_path / "b.jpg")) == datetime(2025, 1, 2, 3, 4, 5)
 
 
 def test_an_update_takes_what_changed(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,36 +311,6 @@ def test_many_rows_get_an_approximate_index(
     approximate = searching.Gallery.open(index, device="cpu").search("a woman in a red coat", top=20)
     assert len({hit.id for hit in exact.hits} & {hit.id for hit in approximate.hits}) >= 18
     assert exact.hits[0] == approximate.hits[0]
-
-
-def test_people_are_cropped_out_of_frames(tmp_path: Path) -> None:
-    """With the frame, the box and the time; what is new is taken, what is gone is removed."""
-    frames, crops = tmp_path / "frames", tmp_path / "crops"
-    exif = Image.Exif()
-    exif[0x0132] = "2025:01:02 03:04:05"
-    for name in ("c1/a.jpg", "c1/b.jpg"):
-        picture(frames / name, size=(300, 200))
-        Image.open(frames / name).save(frames / name, exif=exif)
-    seen: list[tuple[int, int]] = []
-
-    def detect(image: Image.Image) -> list[tuple[int, int, int, int]]:
-        seen.append(image.size)
-        return [(10, 20, 60, 120), (200, 100, 299, 199), (0, 0, 10, 20)]  # the last is too small
-
-    assert "4 people in 2 new frames" in crop_people(frames, crops, detect, detector="a")
-    found, _ = find_photographs(crops)
-    assert found == [f"c1/{name}.jpg/{box}.jpg" for name in "ab" for box in ("196_96_300_200", "6_16_64_124")]
-    crop = Image.open(crops / found[1])
-    assert crop.size == (58, 108)
-    assert time_of(found[1], crop) == datetime(2025, 1, 2, 3, 4, 5)
-    (frames / "c1" / "a.jpg").unlink()
-    picture(frames / "c2" / "new.png", size=(300, 200))
-    (frames / "c2" / "broken.png").write_bytes(b"x")
-    assert "2 people in 1 new frames, 1 unchanged, 1 frames left out" in crop_people(
-        frames, crops, detect, detector="a"
-    )
-    assert len(seen) == 3
-    assert {name.rpartition("/")[0] for name in find_photographs(crops)[0]} == {"c1/b.jpg", "c2/new.png"}
 
 
 def test_a_real_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: Path) -> None:
